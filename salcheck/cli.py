@@ -1,0 +1,249 @@
+"""The command line: parse, call, print. Everything heavy is imported inside the commands."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from salcheck import __version__, folder
+from salcheck.errors import SalcheckError
+
+app = typer.Typer(
+    name="salcheck",
+    help="Can you believe its maps? Makes, measures and tests the saliency maps of timm models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Arch = Annotated[
+    str,
+    typer.Option(help="Short name, timm name, hf-hub:org/name or local-dir:PATH.", metavar="MODEL", show_default=True),
+]
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="Your own weights for --arch: .safetensors, or a .pth state dict.", metavar="FILE")
+]
+Layer = Annotated[str, typer.Option(help="Where the model is cut: features, paper or a module path.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda[:i] or mps.")]
+Reference = Annotated[
+    Path | None,
+    typer.Option(help="Held-out images in class folders, for methods that need them (case).", metavar="DIR"),
+]
+Seed = Annotated[int, typer.Option(help="Decides which images are drawn and everything random.", min=0)]
+BatchSize = Annotated[int, typer.Option(help="Images per forward pass.", min=1)]
+Db = Annotated[
+    str | None, typer.Option(help="SQLite file or postgresql:// URL. [default: salcheck.db]", envvar="SALCHECK_DB")
+]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help=f"{', '.join(folder.names('formats'))}. [default: text, or --out's suffix]"),
+]
+METHODS = f"One or more of {', '.join(folder.names('methods'))}, or all; case:contrast=logits,k=3 sets parameters."
+
+
+@app.callback(invoke_without_command=True)
+def salcheck(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    if version:
+        typer.echo(f"salcheck {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def explain(
+    images: Annotated[list[Path], typer.Argument(help="Photographs.", metavar="IMG...")],
+    method: Annotated[list[str], typer.Option("--method", "-m", help=METHODS)] = ["case"],  # noqa: B006
+    arch: Arch = "resnet",
+    checkpoint: Checkpoint = None,
+    classes: Annotated[
+        list[str],
+        typer.Option("--class", "-c", help="top1, top2, ..., a class index or name; repeatable.", metavar="CLASS"),
+    ] = ["top1", "top2"],  # noqa: B006
+    layer: Layer = "features",
+    device: Device = "auto",
+    reference: Reference = None,
+    out: Annotated[Path, typer.Option(help="Folder for <image>-<method>.png.", metavar="DIR")] = Path(),
+    raw: Annotated[
+        Path | None, typer.Option(help="Folder for one <image>.npz each: logits, classes, map/<method>.", metavar="DIR")
+    ] = None,
+    seed: Seed = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Make maps of single images: pictures, and where each map's mass lies."""
+    from salcheck.explain import explain as explain_images
+    from salcheck.methods import parse_methods
+    from salcheck.models import load_model
+    from salcheck.terminal import Output
+
+    methods = parse_methods(method)
+    model = load_model(arch, checkpoint=checkpoint, layer=layer, device=device)
+    references, notes = _references(methods, model, reference)
+    output = Output(model, methods, out, raw, json, notes)
+    for explained in explain_images(model, images, methods, classes, references, seed):
+        output.add(explained)
+    raise typer.Exit(output.close())
+
+
+@app.command("eval")
+def evaluate(
+    question: Annotated[str, typer.Argument(help="rq1: do the maps for the two most likely classes differ?")],
+    methods: Annotated[list[str], typer.Option("--methods", "-m", help=f"{METHODS} Controls always join.")] = ["all"],  # noqa: B006
+    arch: Arch = "resnet",
+    checkpoint: Checkpoint = None,
+    layer: Layer = "features",
+    device: Device = "auto",
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{', '.join(folder.names('datasets'))}. [default: folder with --data; scenes with --arch scenes; "
+            "else imagenette, which downloads itself]"
+        ),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Where the dataset lies.", metavar="DIR")] = None,
+    reference: Reference = None,
+    allow_overlap: Annotated[
+        bool, typer.Option("--allow-overlap", help="Let reference images be evaluated too; the report says so.")
+    ] = False,
+    n: Annotated[int, typer.Option("--n", "-n", help="Images to draw.", min=1)] = 500,
+    seed: Seed = 0,
+    percent: Annotated[
+        float, typer.Option(help="Size of the sets of most salient pixels, in % of the picture.", min=0.01, max=100)
+    ] = 5.0,
+    threshold: Annotated[
+        float | None, typer.Option(help="What the score must lie below. [default: 50]", min=0, max=100)
+    ] = None,
+    all_images: Annotated[
+        bool, typer.Option("--all-images", help="Also images that the model gets wrong, or has no label for.")
+    ] = False,
+    batch_size: BatchSize = 8,
+    db: Db = None,
+) -> None:
+    """Ask a question of many images and store every score. Repeated or killed, nothing is done twice."""
+    from salcheck import evaluate as engine
+    from salcheck.cache import cache_folder
+    from salcheck.methods import parse_methods
+    from salcheck.models import load_model
+    from salcheck.store import Store, default_db
+    from salcheck.terminal import progress, say
+
+    engine.find_question(question)
+    chosen, cache = parse_methods(methods), cache_folder()
+    model = load_model(arch, checkpoint=checkpoint, layer=layer, device=device)
+    with Store(db or default_db()) as store:
+        images = engine.open_data(engine.choose_data(dataset, data, model), data, model, seed)
+        held = None if reference is None else engine.open_data("folder", reference, model, seed)
+        with progress("reference", "images") as show:
+            run = engine.make_run(
+                question,
+                model,
+                images,
+                chosen,
+                parameters={"percent": percent},
+                threshold=threshold,
+                reference_data=held,
+                n=n,
+                seed=seed,
+                correct_only=not all_images,
+                allow_overlap=allow_overlap,
+                batch_size=batch_size,
+                command=shlex.join(["salcheck", *sys.argv[1:]]),
+                cache=cache,
+                progress=show,
+            )
+        with progress(run.name, "images") as show:
+            run_id = engine.evaluate(run, store, cache, lambda done: show(done, len(run.items)))
+        say(engine.summary(store, run, run_id))
+
+
+@app.command()
+def report(
+    format: Format = None,
+    question: Annotated[str | None, typer.Option(help="Only this question.")] = None,
+    run: Annotated[int | None, typer.Option(help="Only this run, by its number.", metavar="ID")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write to this file instead of the terminal.", metavar="FILE")
+    ] = None,
+    db: Db = None,
+) -> None:
+    """Say what the stored scores say: tables, tests, controls and verdicts."""
+    from salcheck.report import make_report
+    from salcheck.store import Store, default_db
+
+    suffix = out.suffix.lstrip(".").lower() if out else ""
+    chosen = format or (suffix if suffix in folder.names("formats") else "text")
+    form = folder.load("formats", chosen)
+    with Store(db or default_db(), create=False) as store:
+        text = form.render(make_report(store, question, run))
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        _write(out, text)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything it makes.", metavar="DIR")] = Path("salcheck-demo"),
+) -> None:
+    """The whole path in under a minute, without network or data: scenes, maps, 200 images, a report."""
+    from salcheck.demo import run_demo
+
+    run_demo(out)
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Folder for config.json and model.safetensors.", metavar="DIR")] = Path(
+        "scenes"
+    ),
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Train the built-in scenes model anew; use the result as --arch local-dir:DIR."""
+    from salcheck.models import pick_device
+    from salcheck.train import train as train_model
+
+    train_model(out, seed=seed, device=str(pick_device(device)))
+
+
+def _references(methods: Any, model: Any, reference: Path | None) -> tuple[dict[str, Any], list[str]]:
+    """What the methods read of held-out images, and a note where they must do without."""
+    from salcheck import evaluate as engine
+    from salcheck import reference as references
+    from salcheck.cache import cache_folder
+    from salcheck.terminal import progress
+
+    needed = sorted({need for method in methods for need in method.needs} - {"seed"})
+    if not needed:
+        return {}, []
+    if reference is None:
+        return {}, ["no reference images (--reference DIR): case contrasts with the image's own top logits"]
+    held = engine.open_data("folder", reference, model, 0)
+    with progress("reference", "images") as show:
+        return dict(references.build(needed, model, held, cache_folder(), 8, lambda done: show(done, len(held)))), []
+
+
+def _write(file: Path, text: str) -> None:
+    from salcheck.cache import atomic_write
+
+    try:
+        atomic_write(file, lambda out: out.write(text.encode()))
+    except OSError as error:
+        raise SalcheckError(f"cannot write '{file}': {error.strerror}; name another with --out") from error
+
+
+def main() -> None:
+    """The entry point: a user's mistake is one line on stderr and exit code 2."""
+    try:
+        app()
+    except SalcheckError as error:
+        typer.echo(f"salcheck: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("salcheck: stopped; the same command goes on where it was", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

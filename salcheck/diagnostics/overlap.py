@@ -1,0 +1,34 @@
+"""Overlap of the most salient pixels of two maps of one image, made for two classes.
+
+Krishna et al. 2022 (feature agreement), as used by CASE, equation 7:
+
+    overlap = 100 * |top_K(map_u) and top_K(map_v)| / K,    K = round(percent / 100 * H * W)
+
+The positive part of a map is upsampled to pixels first, as in the released code; without the clipping a
+signed map would differ from its ReLU'd twin around every negative cell. Departures from that code: sets hold
+exactly K pixels, chosen by rank with a fixed tie-break, and a map without K positive pixels gets no score
+instead of 100 %.
+"""
+
+import torch
+from torch import Tensor
+
+from salcheck.diagnostics import Scores
+from salcheck.regions import blank, set_size, top_set, upsample
+from salcheck.view import View
+
+
+def score(view: View, maps: Tensor, *, percent: float) -> Scores:
+    """`overlap` in percent of K, and `tied`, percent of the sets chosen by position among equal values.
+
+    maps: (B, 2, h, w). Both values are NaN where either map is blank; the note names the first that is.
+    """
+    B = len(maps)
+    pixels = upsample(maps.clamp(min=0), view.size)
+    why = blank(pixels.flatten(0, 1), percent)
+    notes = [why[2 * i] or why[2 * i + 1] for i in range(B)]
+    mask, tied = top_set(pixels, percent)
+    K = set_size(percent, view.size[0] * view.size[1])
+    missing = torch.tensor([note is not None for note in notes], device=maps.device)
+    values = {"overlap": mask.all(dim=1).sum(dim=(-2, -1)) / K, "tied": tied.sum(dim=1) / (2 * K)}
+    return Scores({name: (100 * value).masked_fill(missing, torch.nan) for name, value in values.items()}, notes)

@@ -1,0 +1,192 @@
+"""One question asked of many images: from what the user asked for to a run, and from a run to stored rows."""
+
+import dataclasses
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from salcheck import folder, reference, schema
+from salcheck.datasets import Dataset, Item
+from salcheck.errors import SalcheckError
+from salcheck.loader import ahead
+from salcheck.methods import Method, controls
+from salcheck.models import Model
+from salcheck.questions import QUESTIONS, Question
+from salcheck.run import Run
+from salcheck.sample import draw, hold_out
+from salcheck.shard import Shard
+from salcheck.store import Store
+
+
+def find_question(name: str) -> Question:
+    """The row of `questions.py` that is so called; raises SalcheckError with the nearest names."""
+    if name.lower() not in QUESTIONS:
+        raise SalcheckError(folder.unknown("question", name, QUESTIONS))
+    return QUESTIONS[name.lower()]
+
+
+def open_data(dataset: str, data: Path | None, model: Model, seed: int) -> Dataset:
+    """The dataset of this name in `data`, its labels as indices of the model's classes."""
+    return folder.load("datasets", dataset).open_dataset(data, model.labels, seed)
+
+
+def choose_data(dataset: str | None, data: Path | None, model: Model) -> str:
+    """The dataset's name where the user gave none: scenes for the model trained on them, a folder for
+    --data, else imagenette.
+    """
+    if dataset is not None:
+        return folder.canonical("datasets", dataset)
+    if data is not None:
+        return "folder"
+    return "scenes" if model.arch == "scenes" else "imagenette"
+
+
+def with_controls(methods: Sequence[Method]) -> list[Method]:
+    """The methods, and every control that is not among them: no report is without."""
+    asked = {method.name for method in methods}
+    return [*methods, *(control for control in controls() if control.name not in asked)]
+
+
+def split(
+    dataset: Dataset, reference_data: Dataset | None, n: int, seed: int, allow_overlap: bool
+) -> tuple[list[Item], Dataset, str]:
+    """Images to evaluate, images for references, and in words where the latter come from.
+
+    Without reference data a seeded half of the dataset is held out, whether or not a method asks for it,
+    so that all methods of all runs of a seed see the same images. Raises SalcheckError where reference
+    data share images with those evaluated, unless that is allowed; then the words say it.
+    """
+    if reference_data is None:
+        pool, held = hold_out(dataset.items, seed)
+        source = dataclasses.replace(dataset, items=held)
+        return draw(pool, n, seed), source, f"seeded half of {dataset.name} held out, {_identity(source)}"
+    items = draw(dataset.items, n, seed)
+    shared = _shared(items, dataset, reference_data)
+    if shared and not allow_overlap:
+        raise SalcheckError(
+            f"{len(shared)} of {len(items)} evaluated images are also reference images (first: {shared[0]}): "
+            "give others with --reference, or say --allow-overlap and the report will too"
+        )
+    overlap = f", {len(shared)} of its images EVALUATED TOO" if shared else ""
+    return items, reference_data, f"{reference_data.root}, {_identity(reference_data)}{overlap}"
+
+
+def make_run(
+    name: str,
+    model: Model,
+    dataset: Dataset,
+    methods: Sequence[Method],
+    *,
+    parameters: dict[str, Any],
+    threshold: float | None = None,
+    reference_data: Dataset | None = None,
+    n: int,
+    seed: int,
+    correct_only: bool,
+    allow_overlap: bool = False,
+    batch_size: int,
+    command: str,
+    cache: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Run:
+    """Everything a run needs, references built where a method reads them (progress: images done, of all)."""
+    question = find_question(name)
+    question = dataclasses.replace(
+        question,
+        parameters={**question.parameters, **parameters},
+        threshold=question.threshold if threshold is None else threshold,
+    )
+    if len(model.labels) < len(question.roles):
+        raise SalcheckError(f"{name} compares {len(question.roles)} classes and this model has {len(model.labels)}")
+    items, source, words = split(dataset, reference_data, n, seed, allow_overlap)
+    if not items:
+        raise SalcheckError(f"no images to evaluate: {dataset.name} has {len(dataset)}, and half of it is held out")
+    methods = with_controls(methods)
+    needed = {need for method in methods for need in method.needs} - {"seed"}
+    if needed and not any(item.labels for item in source.items):
+        raise SalcheckError(
+            "a confusion matrix needs images with known classes: give --reference DIR with class folders, "
+            "or a method that needs none, such as case:contrast=logits"
+        )
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        progress(done, len(source))
+
+    references = reference.build(sorted(needed), model, source, cache, batch_size, count)
+    return Run(
+        name=name.lower(),
+        question=question,
+        model=model,
+        dataset=dataset,
+        items=items,
+        methods=methods,
+        references=references,
+        reference_source=words,
+        seed=seed,
+        correct_only=correct_only,
+        batch_size=batch_size,
+        command=command,
+    )
+
+
+def evaluate(run: Run, store: Store, cache: Path, progress: Callable[[int], None] = lambda stop: None) -> int:
+    """Asks the run's question of all its images and stores every score; returns the run's id.
+
+    One transaction per chunk: killed at any moment, the same command goes on where it stopped and ends
+    with the same rows. progress is called with the number of images that are done.
+    """
+    if run.correct_only and not any(item.labels for item in run.items):
+        raise SalcheckError("these images have no labels, so none counts as correctly classified: add --all-images")
+    shard = Shard(run, store, cache)
+    plans = shard.plans()
+    for plan, chunk in ahead(run.model, run.dataset, ((plan, shard.unread(plan)) for plan in plans)):
+        if plan.todo:
+            rows = shard.score(plan, chunk)
+            with store.transaction() as connection:
+                store.put(connection, schema.predictions, rows.predictions, replace=False)
+                store.put(connection, schema.maps, rows.maps, replace=True)
+                store.put(connection, schema.facts, rows.facts, replace=True)
+                store.put(connection, schema.scores, rows.scores, replace=False)
+        progress(plan.stop)
+    return shard.run_id
+
+
+def _identity(dataset: Dataset) -> str:
+    return f"{len(dataset)} images, digest {dataset.digest[:16]}"
+
+
+def _shared(items: Sequence[Item], dataset: Dataset, other: Dataset) -> list[str]:
+    """Keys of items whose very bytes are also in `other`; only files of equal size are read."""
+    by_size: dict[str, list[Item]] = defaultdict(list)
+    for item in other.items:
+        by_size[item.fingerprint].append(item)
+
+    def content(source: Dataset, item: Item) -> bytes | None:
+        path = source.path(item)
+        return hashlib.sha256(path.read_bytes()).digest() if path else None
+
+    def is_shared(item: Item) -> bool:
+        twins = by_size.get(item.fingerprint, [])
+        own = content(dataset, item) if twins else None
+        return own is not None and any(content(other, twin) == own for twin in twins)
+
+    return [item.key for item in items if is_shared(item)]
+
+
+def summary(store: Store, run: Run, run_id: int) -> str:
+    """One line on what the run holds, and which command shows it."""
+    notes = store.query(
+        "SELECT note, COUNT(DISTINCT image_id) AS n FROM scores WHERE run_id = :run AND note IS NOT NULL"
+        " AND note NOT LIKE 'blank%' GROUP BY note ORDER BY n DESC",
+        run=run_id,
+    )
+    left_out = "; ".join(f"{n} {note}" for note, n in notes.itertuples(index=False))
+    return (
+        f"run {run_id}: {len(run.items)} images, {len(run.methods)} methods{f' ({left_out})' if left_out else ''}. "
+        f"Next: salcheck report --run {run_id}"
+    )

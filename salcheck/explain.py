@@ -1,0 +1,112 @@
+"""Maps of a few images for the classes a user asks for, and what they say in numbers."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from salcheck.datasets import Dataset, Item
+from salcheck.diagnostics.overlap import score as overlap_score
+from salcheck.errors import SalcheckError
+from salcheck.images import read_image
+from salcheck.loader import Chunk, batches
+from salcheck.methods import Method
+from salcheck.models import Model
+from salcheck.regions import Place, place, upsample
+from salcheck.sample import image_seed
+
+OVERLAP_PERCENT = 5.0
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One image: what the model saw (H, W, 3) and predicted, and each method's raw maps (M, h, w).
+
+    top: (class, probability) of the five most likely. classes: M class indices with their probabilities.
+    places, per method and class: where the map's mass lies, None for a map with no positive value.
+    overlaps: per method, percent of top 5 % pixels that the maps of two classes share, or None.
+    """
+
+    path: Path
+    picture: Tensor
+    logits: Tensor
+    top: Sequence[tuple[int, float]]
+    classes: Sequence[tuple[int, float]]
+    maps: Mapping[str, Tensor]
+    pixels: Mapping[str, Tensor]
+    places: Mapping[str, Sequence[Place | None]]
+    overlaps: Mapping[str, float | None]
+
+
+def explain(
+    model: Model,
+    paths: Sequence[Path],
+    methods: Sequence[Method],
+    asked: Sequence[str],
+    references: Mapping[str, Any],
+    seed: int = 0,
+    batch_size: int = 8,
+) -> Iterator[Explained | SalcheckError]:
+    """One result per path, in order: the explanation, or the error that kept the image from being read.
+
+    asked: classes as typed (`top1`, an index or a name); maps by method as typed.
+    """
+    wanted = [_class_of(text, model) for text in asked]
+    where = {str(path): path for path in paths}
+    dataset = Dataset("images", "", [Item(str(p)) for p in paths], lambda item: read_image(where[item.key]), str)
+    for chunk in batches(model, dataset, dataset.items, batch_size):
+        done = iter(_explain_chunk(model, chunk, methods, wanted, references, seed) if chunk.read else ())
+        for item in chunk.items:
+            failure = chunk.failures.get(item.key)
+            yield SalcheckError(failure) if failure else next(done)
+
+
+def _class_of(text: str, model: Model) -> int | str:
+    """A class index, or `topK` in lower case for what depends on the image."""
+    ranked = re.fullmatch(r"top(\d+)", text.strip().lower())
+    if not ranked:
+        return model.labels.resolve(text)
+    if not 1 <= int(ranked[1]) <= len(model.labels):
+        raise SalcheckError(f"class {text}: the model has top1 to top{len(model.labels)}")
+    return f"top{int(ranked[1])}"
+
+
+def _explain_chunk(
+    model: Model,
+    chunk: Chunk,
+    methods: Sequence[Method],
+    wanted: Sequence[int | str],
+    references: Mapping[str, Any],
+    seed: int,
+) -> list[Explained]:
+    seeds = [image_seed(seed, Path(item.key).name) for item in chunk.read]
+    view = model.view(lambda: model.batch(chunk.tensors), seeds)
+    order = view.logits.argsort(dim=-1, descending=True, stable=True)
+    columns = [order[:, int(c[3:]) - 1] if isinstance(c, str) else torch.full_like(order[:, 0], c) for c in wanted]
+    classes = torch.stack(columns, dim=1)
+    chances = view.logits.softmax(-1)
+    maps = {method.typed: method.saliency(view, classes, references).cpu() for method in methods}
+    pixels = {name: upsample(grids, view.size) for name, grids in maps.items()}
+    overlaps: dict[str, list[float | None]] = {name: [None] * len(view) for name in maps}
+    if len(wanted) == 2:
+        for name, grids in maps.items():
+            values = overlap_score(view, grids, percent=OVERLAP_PERCENT).values["overlap"].tolist()
+            overlaps[name] = [None if value != value else value for value in values]  # noqa: PLR0124 (NaN)
+    return [
+        Explained(
+            path=Path(item.key),
+            picture=model.picture(chunk.tensors[b]),
+            logits=view.logits[b].cpu(),
+            top=[(int(c), float(chances[b, c])) for c in order[b, :5]],
+            classes=[(int(c), float(chances[b, c])) for c in classes[b]],
+            maps={name: grids[b] for name, grids in maps.items()},
+            pixels={name: grids[b] for name, grids in pixels.items()},
+            places={name: [place(one) for one in grids[b]] for name, grids in pixels.items()},
+            overlaps={name: values[b] for name, values in overlaps.items()},
+        )
+        for b, item in enumerate(chunk.read)
+    ]

@@ -1,0 +1,56 @@
+"""Markdown tables for a paper, a README or an issue."""
+
+from salcheck.formats._words import figure, interval, p_value, share
+from salcheck.report import Line, Report, Section
+
+
+def render(report: Report) -> str:
+    """One section per run: what was asked of what, the table, and the remarks that belong to its figures."""
+    parts = [_section(section) for section in report.sections]
+    return "\n".join([*parts, *(f"{_text(remark)}\n" for remark in report.remarks)])
+
+
+def _section(section: Section) -> str:
+    about, parameters = section.about, section.parameters
+    settings = ", ".join(f"{k} {v:g}" for k, v in parameters.items() if isinstance(v, float))
+    head = [
+        f"## {about['question']}: {section.question.title}",
+        "",
+        f"{_text(about['arch'])} ({_text(about['model'])}, layer `{about['layer']}`), run {about['run']}: "
+        f"{section.question.unit}; {settings}. Source: {section.question.source}.",
+        "",
+    ]
+    below = f"< {parameters['threshold']:g}"
+    columns = ["method", "N", "mean", "median", "95 % CI", "SD", below, "p", "p Holm", "p sign", "effect"]
+    columns += ["blank", "ties", "verdict"]
+    rule = ["---", *["---:"] * (len(columns) - 2), "---"]
+    rows = [columns, rule, *(_row(line) for line in section.lines)]
+    table = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([*head, *table, "", *(f"- {_text(remark)}" for remark in section.remarks), ""])
+
+
+def _row(line: Line) -> list[str]:
+    s = line.summary
+    name = f"*{line.method}*" if line.control else line.method
+    return [
+        name,
+        str(s.n),
+        figure(s.mean),
+        figure(s.median),
+        interval(s.low, s.high),
+        figure(s.sd),
+        share(s.below),
+        p_value(s.wilcoxon),
+        p_value(line.holm),
+        p_value(s.sign),
+        figure(s.effect, 2),
+        str(line.blank),
+        str(line.tied),
+        line.verdict,
+    ]
+
+
+def _text(words: object) -> str:
+    """Names and paths are not trusted: one line, no table, no HTML."""
+    line = " ".join(str(words).split())
+    return line.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "'")

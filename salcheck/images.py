@@ -1,0 +1,57 @@
+"""Read a picture that nobody vouches for: upright, RGB, eight bits, or one line that says why not."""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from salcheck.errors import SalcheckError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+MAX_PIXELS = 120_000_000  # a 12k x 10k photograph; above it a small file is more likely a bomb
+
+
+def read_image(path: Path) -> Image.Image:
+    """The picture in `path` as upright RGB (EXIF orientation applied, first frame of an animation).
+
+    Transparency is laid on white; 16-bit grey is scaled to 8 bits, not clipped.
+    Raises SalcheckError where the file is missing, a folder, no picture, cut short or too large.
+    """
+    if path.is_dir():
+        raise SalcheckError(f"'{path}' is a folder: name an image file (a whole folder goes to `eval --data`)")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SalcheckError(f"cannot read image '{path}': {error.strerror or error}") from error
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns between one and two times its own limit; ours is checked below.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise SalcheckError(_too_large(path, f"{image.width}x{image.height} pixels"))
+                return _to_rgb(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:
+        raise SalcheckError(_too_large(path, "a decompression bomb by its header")) from error
+    except UnidentifiedImageError as error:
+        raise SalcheckError(f"'{path}' is no image that can be read: give a JPEG, PNG, GIF or WebP") from error
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, MemoryError) as error:
+        # Pillow's decoders raise any of these on a damaged file.
+        raise SalcheckError(f"image '{path}' is damaged ({error}): save or fetch it again") from error
+
+
+def _too_large(path: Path, what: str) -> str:
+    return f"image '{path}' is too large ({what}; the limit is {MAX_PIXELS}): make it smaller first"
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey, under several names
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("floating-point pixels have no known range; convert it to 8 bits")
+    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")

@@ -1,0 +1,23 @@
+"""Control: the image's own edges (Sobel), pooled to the layer's grid, the same for every class.
+
+Adebayo et al. 2018 found that maps which look convincing may be edge detectors. The edges are pooled to
+the grid so that the control differs from the methods in where it looks and not in how finely.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from salcheck.view import View
+
+CONTROL = True
+
+
+def saliency(view: View, classes: Tensor) -> Tensor:
+    """Mean gradient magnitude of the grey image (normalised units a pixel) in each cell, (B, M, h, w)."""
+    grey = F.pad(view.images.mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], device=grey.device) / 8
+    slopes = F.conv2d(grey, torch.stack([across, across.T])[:, None])
+    magnitude = slopes.norm(dim=1, keepdim=True)
+    grid = F.adaptive_avg_pool2d(magnitude, view.acts.shape[-2:])
+    return grid.expand(-1, classes.shape[1], -1, -1)

@@ -1,0 +1,18 @@
+"""HiResCAM: gradient times activation at every position, summed over channels.
+
+Draelos and Carin, arXiv 2011.08891, equation 3:
+
+    map[i, j] = sum over n of (d s_u / d A[n, i, j]) * A[n, i, j]
+
+Signed: the definition has no ReLU. At a head that pools and is linear it equals Grad-CAM before its ReLU.
+"""
+
+import torch
+from torch import Tensor
+
+from salcheck.view import View
+
+
+def saliency(view: View, classes: Tensor) -> Tensor:
+    """HiResCAM maps (B, M, h, w), signed, for classes (B, M)."""
+    return torch.einsum("bmchw,bchw->bmhw", view.grads(classes), view.acts)

@@ -1,0 +1,15 @@
+"""Control: uniform noise on the layer's grid, drawn anew for every image and class.
+
+It knows nothing. What it earns, a method must beat; it passes rq1, since two independent maps hardly overlap.
+"""
+
+from torch import Tensor
+
+from salcheck.view import View
+
+CONTROL = True
+
+
+def saliency(view: View, classes: Tensor) -> Tensor:
+    """Noise in [0, 1), (B, M, h, w); the same in every run of one seed, whatever the batch."""
+    return view.uniform(classes, tuple(view.acts.shape[-2:]))

@@ -1,0 +1,253 @@
+"""Load a timm model with everything that is needed to feed it, name its classes and cut it open."""
+
+import contextlib
+import hashlib
+import logging
+import pickle
+import socket
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from timm.data import create_transform, resolve_model_data_config
+from torch import Tensor, nn
+
+from salcheck.archs import ARCHS, paper_layers
+from salcheck.errors import SalcheckError
+from salcheck.folder import unknown
+from salcheck.labels import Labels, labels_of
+from salcheck.view import FEATURES, View
+
+DTYPE = "float32"
+OFFLINE_CHOICES = "use --arch scenes, --arch local-dir:PATH, or a hub cache (HF_HOME) filled where there is network"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A frozen timm model in eval mode, cut at `layer`.
+
+    `arch` is what the user typed, `name` timm's full name with its weight tag, `weights` the SHA-256 of
+    the parameters and buffers, `transform` timm's own eval transform for those weights.
+    """
+
+    net: Any
+    arch: str
+    name: str
+    layer: str
+    weights: str
+    labels: Labels
+    device: torch.device
+    config: dict[str, Any]
+    transform: Callable[[Image.Image], Tensor]
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of all that decides its maps: weights, layer, transform, device type, precision."""
+        parts = [self.weights, self.layer, str(self.transform), self.device.type, DTYPE]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def batch(self, images: Sequence[Tensor]) -> Tensor:
+        """Transformed images, each (3, H, W), as one batch (B, 3, H, W) on the model's device."""
+        return torch.stack(list(images)).to(self.device, non_blocking=True)
+
+    def view(self, load: Callable[[], Tensor], seeds: Sequence[int]) -> View:
+        """A batch cut open at the layer; `load` gives its images (B, 3, H, W) if they are needed."""
+        return View(self.net, self.layer, load, self.size, seeds, self.labels)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of what the model is fed."""
+        return tuple(self.config["input_size"][-2:])
+
+    @torch.inference_mode()
+    def logits(self, images: Tensor) -> Tensor:
+        """Class scores (B, N) before softmax, and nothing else."""
+        return self.net(images).float()
+
+    def picture(self, image: Tensor) -> Tensor:
+        """What the model saw: one transformed image (3, H, W) as RGB in 0...1, (H, W, 3)."""
+        mean, std = (torch.tensor(self.config[key]).view(-1, 1, 1) for key in ("mean", "std"))
+        return (image.cpu() * std + mean).clamp(0, 1).permute(1, 2, 0)
+
+
+def load_model(arch: str, *, checkpoint: Path | None = None, layer: str = FEATURES, device: str = "auto") -> Model:
+    """The model that `arch` names (short name, timm name, `hf-hub:org/name` or `local-dir:PATH`).
+
+    `checkpoint` (.safetensors or .pth) replaces the weights; its head decides the number of classes.
+    Raises SalcheckError for an unknown name, layer or device, weights that cannot be had or do not fit.
+    """
+    where = pick_device(device)
+    row = ARCHS.get(arch.lower())
+    net = _create(row.model if row else arch, arch, checkpoint).eval().requires_grad_(False).to(where)
+    config = resolve_model_data_config(net)
+    return Model(
+        net=net,
+        arch=arch.lower() if row else arch,
+        name=_full_name(net, checkpoint),
+        layer=resolve_layer(net, layer),
+        weights=weights_hash(net),
+        labels=labels_of(net),
+        device=where,
+        config=config,
+        transform=create_transform(**config, is_training=False),
+    )
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda`, `cuda:1` or `mps` as a device that is there; raises SalcheckError otherwise."""
+    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    if name == "auto":
+        return torch.device(there[1] if len(there) > 1 else "cpu")
+    if (name if name != "cuda" else "cuda:0") in there:
+        return torch.device(name)
+    raise SalcheckError(f"no device '{name}' here: there is {', '.join(there)} (or auto)")
+
+
+def weights_hash(net: nn.Module) -> str:
+    """SHA-256 over names and values of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, value in net.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def resolve_layer(net: Any, layer: str) -> str:
+    """`features`, `paper` or a module path as the place to cut; raises SalcheckError with near names."""
+    modules = [name for name, _ in net.named_modules() if name]
+    if layer == "paper":
+        architecture = str(net.pretrained_cfg.get("architecture", ""))
+        if architecture not in paper_layers():
+            there = ", ".join(paper_layers())
+            raise SalcheckError(f"no paper layer for '{architecture}': there is one for {there}; name a module instead")
+        return paper_layers()[architecture]
+    if layer == FEATURES:
+        return _features_layer(net)
+    if layer not in modules:
+        raise SalcheckError(unknown("layer", layer, ["features", "paper", *modules]))
+    return layer
+
+
+def _features_layer(net: Any) -> str:
+    """Where the head reads. A class token's head reads no patch: there the last block's input is cut."""
+    if getattr(net, "global_pool", None) == "token" and hasattr(net, "blocks"):
+        return f"blocks.{len(net.blocks) - 1}.norm1"
+    if not (hasattr(net, "forward_features") and hasattr(net, "forward_head")):
+        leaves = [name for name, _ in net.named_children()]
+        raise SalcheckError(f"cannot find where this model's head begins: name a --layer below {', '.join(leaves)}")
+    return FEATURES
+
+
+def _create(model: str, arch: str, checkpoint: Path | None) -> Any:
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    _known(model, arch)
+    try:
+        if checkpoint is not None:
+            return _from_checkpoint(model, checkpoint)
+        with _offline_if_unreachable(model):
+            return timm.create_model(model, pretrained=True)
+    except SalcheckError:
+        raise
+    except FileNotFoundError as error:
+        if model.startswith("local-dir:"):
+            raise SalcheckError(f"cannot load --arch '{arch}': {error}") from error
+        raise SalcheckError(f"weights of '{arch}' are neither cached nor reachable: {OFFLINE_CHOICES}") from error
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError) as error:
+        # timm, its hub client and the file readers raise any of these on weights they cannot get or fit.
+        raise SalcheckError(f"cannot load --arch '{arch}': {_first_line(error)}; {OFFLINE_CHOICES}") from error
+
+
+def _known(model: str, arch: str) -> None:
+    if model.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
+        return
+    name, _, tag = model.partition(".")
+    if not timm.is_model(name):
+        raise SalcheckError(unknown("arch", arch, [*ARCHS, *timm.list_models()]))
+    tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
+    if tag and tag not in tags:
+        raise SalcheckError(unknown(f"weight tag of {name}", tag, tags))
+
+
+def _from_checkpoint(model: str, checkpoint: Path) -> Any:
+    state = _read_checkpoint(checkpoint)
+    probe = timm.create_model(model, pretrained=False)
+    head = probe.pretrained_cfg.get("classifier")
+    weight = state.get(f"{head}.weight") if isinstance(head, str) else None
+    classes = int(weight.shape[0]) if weight is not None else probe.num_classes
+    net = probe if classes == probe.num_classes else timm.create_model(model, pretrained=False, num_classes=classes)
+    expected = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in state.items()}
+    missing = [k for k in expected if k not in given and not k.endswith("num_batches_tracked")]
+    strange = [k for k in given if k not in expected]
+    misfit = [f"{k} {given[k]} for {expected[k]}" for k in expected if k in given and given[k] != expected[k]]
+    faults = {"missing": missing, "unknown": strange, "wrong shape": misfit}
+    said = [
+        f"{len(keys)} {fault} ({', '.join(keys[:3])}{', …' * (len(keys) > 3)})"
+        for fault, keys in faults.items()
+        if keys
+    ]
+    if said:
+        raise SalcheckError(f"checkpoint '{checkpoint}' does not fit {model}: keys {'; '.join(said)}")
+    net.load_state_dict(state, strict=False)
+    return net
+
+
+def _read_checkpoint(checkpoint: Path) -> dict[str, Tensor]:
+    if not checkpoint.is_file():
+        raise SalcheckError(f"no checkpoint file '{checkpoint}': give a .safetensors or .pth file")
+    try:
+        state = timm.models.load_state_dict(str(checkpoint), device="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise SalcheckError(f"checkpoint '{checkpoint}' is no safetensors file: {_first_line(error)}") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+        reason = "cannot be read without running code in it, or is damaged"
+        raise SalcheckError(f"checkpoint '{checkpoint}' {reason}: refused; save its tensors as .safetensors") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise SalcheckError(f"checkpoint '{checkpoint}' holds no state dict of tensors: save model.state_dict()")
+    return state
+
+
+def _full_name(net: Any, checkpoint: Path | None) -> str:
+    config = net.pretrained_cfg
+    tag = checkpoint.name if checkpoint else config.get("tag")
+    return f"{config.get('architecture', type(net).__name__)}{f'.{tag}' if tag else ''}"
+
+
+@contextlib.contextmanager
+def _offline_if_unreachable(model: str):
+    """Without a network the hub client retries for most of a minute; one look-up of its host tells."""
+    from huggingface_hub import constants
+
+    remote = not model.startswith("local-dir:") and not constants.HF_HUB_OFFLINE and not urllib.request.getproxies()
+    if not remote or _resolves(constants.ENDPOINT):
+        yield
+        return
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = False
+
+
+def _resolves(url: str) -> bool:
+    host = url.partition("://")[2].split("/")[0].split(":")[0]
+    try:
+        return bool(socket.getaddrinfo(host, None))
+    except OSError:
+        return False
+
+
+def _listed(words: list[str]) -> str:
+    return ", ".join(words[:3]) + ", …" * (len(words) > 3)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")

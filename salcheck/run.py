@@ -1,0 +1,114 @@
+"""A run: one question asked of one model on one dataset, and everything that can change its answers."""
+
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+import salcheck
+from salcheck import schema
+from salcheck.datasets import Dataset, Item
+from salcheck.methods import Method
+from salcheck.models import DTYPE, Model
+from salcheck.questions import Question
+from salcheck.store import Store, now, to_json
+
+
+@dataclass(frozen=True)
+class Run:
+    """A question, and everything that can change its answers.
+
+    `items` are the images in the run's order; `references` what methods may ask for, by name, and
+    `reference_source` says in words where they come from.
+    """
+
+    name: str
+    question: Question
+    model: Model
+    dataset: Dataset
+    items: Sequence[Item]
+    methods: Sequence[Method]
+    references: Mapping[str, Any]
+    reference_source: str
+    seed: int = 0
+    correct_only: bool = True
+    batch_size: int = 8
+    command: str = ""
+
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """All settings of the question, as stored."""
+        own = {"threshold": self.question.threshold, "correct_only": self.correct_only, "images": len(self.items)}
+        return {**self.question.parameters, **own}
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of all that can change a score; methods are not in it, so that a run can gain some later."""
+        drawn = hashlib.sha256("\n".join(item.key for item in self.items).encode()).hexdigest()
+        parts = [self.name, self.model.key, self.dataset.digest, drawn, self.reference_source, self.seed]
+        return hashlib.sha256(to_json([salcheck.__version__, *parts, self.parameters]).encode()).hexdigest()
+
+    def inputs(self, method: Method) -> dict[str, Any]:
+        """What the method reads beside the image, by identity: two maps differ where these do."""
+        return {name: self.seed if name == "seed" else self.reference_source for name in method.needs}
+
+
+def register(run: Run, store: Store) -> tuple[int, int, dict[str, int], dict[str, int]]:
+    """Puts model, dataset, images, methods and run into the database; returns the ids of model, run, images
+    by their key and methods by their key.
+    """
+    model, dataset = run.model, run.dataset
+    about = {"arch": model.arch, "name": model.name, "weights": model.weights, "layer": model.layer}
+    about |= {"transform": str(model.transform), "device": model.device.type, "dtype": DTYPE}
+    model_id = store.identify(schema.models, {"key": model.key, **about, "classes": len(model.labels)}, ["key"])
+    about = {"digest": dataset.digest, "name": dataset.name, "root": dataset.root, "size": len(dataset)}
+    dataset_id = store.identify(schema.datasets, about, ["digest"])
+    about = {"key": run.key, "question": run.name, "model_id": model_id, "dataset_id": dataset_id}
+    about |= {"reference": run.reference_source, "parameters": to_json(run.parameters), "seed": run.seed}
+    about |= {"batch_size": run.batch_size, "versions": to_json(versions()), "command": run.command, "created": now()}
+    run_id = store.identify(schema.runs, about, ["key"])
+    images = _register_images(run, store, dataset_id, run_id)
+    methods = {}
+    for method in run.methods:
+        about = {"name": method.name, "spec": method.spec, "parameters": to_json(dict(method.parameters))}
+        about |= {"inputs": to_json(run.inputs(method)), "control": method.control}
+        methods[method.key] = store.identify(schema.methods, about, ["name", "parameters", "inputs"])
+    return model_id, run_id, images, methods
+
+
+def _register_images(run: Run, store: Store, dataset_id: int, run_id: int) -> dict[str, int]:
+    place = {item.key: row for row, item in enumerate(run.dataset.items)}
+    rows = [
+        {"dataset_id": dataset_id, "row": place[item.key], "key": item.key, "labels": to_json(list(item.labels))}
+        for item in run.items
+    ]
+    with store.transaction() as connection:
+        store.put(connection, schema.images, rows, replace=False)
+    known = store.query("SELECT key, id FROM images WHERE dataset_id = :dataset", dataset=dataset_id)
+    ids = {key: int(id) for key, id in known.itertuples(index=False)}
+    order = [{"run_id": run_id, "position": p, "image_id": ids[item.key]} for p, item in enumerate(run.items)]
+    with store.transaction() as connection:
+        store.put(connection, schema.run_images, order, replace=False)
+    return {item.key: ids[item.key] for item in run.items}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    import numpy
+    import PIL
+    import timm
+    import torchvision
+
+    modules = {
+        "salcheck": salcheck,
+        "torch": torch,
+        "torchvision": torchvision,
+        "timm": timm,
+        "numpy": numpy,
+        "pillow": PIL,
+    }
+    return {"python": platform.python_version(), **{name: module.__version__ for name, module in modules.items()}}

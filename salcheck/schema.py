@@ -1,0 +1,155 @@
+"""The tables, as today's code reads and writes them. Only `migrations/` creates them; a test holds the two together."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _id() -> Column:
+    return Column("id", Integer, primary_key=True)
+
+
+def _to(table: str, *, primary_key: bool = False) -> Column:
+    return Column(f"{table}_id", ForeignKey(f"{table}s.id"), primary_key=primary_key, nullable=False)
+
+
+models = Table(
+    "models",
+    metadata,
+    _id(),
+    Column("key", String(64), nullable=False, unique=True),  # hash of weights, layer, transform and device type
+    Column("arch", Text, nullable=False),  # as typed
+    Column("name", Text, nullable=False),  # timm's full name with its weight tag
+    Column("weights", String(64), nullable=False),
+    Column("layer", Text, nullable=False),
+    Column("transform", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("dtype", Text, nullable=False),
+    Column("classes", Integer, nullable=False),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    _id(),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("root", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+)
+
+images = Table(
+    "images",
+    metadata,
+    _id(),
+    _to("dataset"),
+    Column("row", Integer, nullable=False),  # its place in the dataset, and so in the files of the map cache
+    Column("key", Text, nullable=False),
+    Column("labels", Text, nullable=False),  # JSON list of class indices
+    UniqueConstraint("dataset_id", "row"),
+)
+
+methods = Table(
+    "methods",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False),
+    Column("spec", Text, nullable=False),  # the shortest way to type it
+    Column("parameters", Text, nullable=False),  # JSON, all of them
+    Column("inputs", Text, nullable=False),  # JSON: references and seed it reads, by their identity
+    Column("control", Boolean, nullable=False),
+    UniqueConstraint("name", "parameters", "inputs"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    _id(),
+    Column("key", String(64), nullable=False, unique=True),  # hash of all that can change a score
+    Column("question", Text, nullable=False),
+    _to("model"),
+    _to("dataset"),
+    Column("reference", Text, nullable=False),  # where references come from, in words
+    Column("parameters", Text, nullable=False),  # JSON
+    Column("seed", BigInteger, nullable=False),
+    Column("batch_size", Integer, nullable=False),
+    Column("versions", Text, nullable=False),  # JSON
+    Column("command", Text, nullable=False),
+    Column("created", Text, nullable=False),  # UTC, ISO 8601
+)
+
+run_images = Table(
+    "run_images",
+    metadata,
+    _to("run", primary_key=True),
+    Column("position", Integer, primary_key=True),
+    _to("image"),
+    UniqueConstraint("run_id", "image_id"),
+)
+
+predictions = Table(
+    "predictions",
+    metadata,
+    _to("model", primary_key=True),
+    _to("image", primary_key=True),
+    Column("rank", Integer, primary_key=True),  # 1 is the predicted class
+    Column("class", Integer, nullable=False),
+    Column("logit", Float, nullable=False),
+    Column("probability", Float, nullable=False),
+)
+
+maps = Table(
+    "maps",
+    metadata,
+    _to("model", primary_key=True),
+    _to("method", primary_key=True),
+    Column("role", String(32), primary_key=True),  # top1, top2
+    _to("image", primary_key=True),
+    Column("checksum", BigInteger, nullable=False),  # CRC-32 of the map in the cache
+    Column("signature", Float),  # regions.signature; NULL for a map with no positive value
+    sqlite_with_rowid=False,
+)
+
+facts = Table(
+    "facts",
+    metadata,
+    _to("model", primary_key=True),
+    _to("method", primary_key=True),
+    Column("role", String(32), primary_key=True),
+    _to("image", primary_key=True),
+    Column("name", String(32), primary_key=True),  # what the method had to decide for this map
+    Column("value", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+scores = Table(
+    "scores",
+    metadata,
+    _to("run", primary_key=True),
+    _to("method", primary_key=True),
+    Column("metric", String(32), primary_key=True),
+    Column("level", Float, primary_key=True),  # the metric's own axis: a percentage, a step, a role
+    _to("image", primary_key=True),
+    Column("value", Float),  # NULL: no number, and `note` says why
+    Column("note", Text),
+    sqlite_with_rowid=False,
+)

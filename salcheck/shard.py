@@ -1,0 +1,254 @@
+"""Score a shard of a run's images: what is left to do, the maps by way of the cache, rows for the database."""
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import salcheck
+from salcheck import folder, regions
+from salcheck.cache import MapFile
+from salcheck.datasets import Item
+from salcheck.loader import Chunk, read_now
+from salcheck.methods import Method
+from salcheck.run import Run, register
+from salcheck.sample import image_seed
+from salcheck.store import Store, to_json
+from salcheck.view import View
+
+TOP = 5  # predictions stored per image
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is left to do for one chunk, and what the database knows of it."""
+
+    start: int
+    items: Sequence[Item]
+    todo: Sequence[Method]
+    predictions: Mapping[int, list[int]]  # image id: classes by rank
+    checksums: Mapping[tuple[int, str, int], int]  # method id, role, image id
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.items)
+
+
+@dataclass
+class Rows:
+    """Rows of one chunk, by table, as the database takes them."""
+
+    predictions: list[dict[str, Any]] = field(default_factory=list)
+    maps: list[dict[str, Any]] = field(default_factory=list)
+    facts: list[dict[str, Any]] = field(default_factory=list)
+    scores: list[dict[str, Any]] = field(default_factory=list)
+
+    def extend(self, other: "Rows") -> None:
+        for name, rows in vars(self).items():
+            rows.extend(getattr(other, name))
+
+
+class Shard:
+    """The images of a run that one process scores, with the ids of everything in the database."""
+
+    def __init__(self, run: Run, store: Store, cache: Path):
+        self.run = run
+        self._store = store
+        self._cache = cache
+        self._rows = {item.key: row for row, item in enumerate(run.dataset.items)}
+        self._files: dict[tuple[str, str], MapFile] = {}
+        self._diagnostic = folder.load("diagnostics", run.question.diagnostic)
+        self.model_id, self.run_id, self._images, self._methods = register(run, store)
+
+    def plans(self) -> Iterator[Plan]:
+        """Chunks in the run's order, always cut at the same places."""
+        size = self.run.batch_size
+        for start in range(0, len(self.run.items), size):
+            yield self._plan(start, self.run.items[start : start + size])
+
+    def unread(self, plan: Plan) -> Sequence[Item]:
+        """The plan's images, if any of them must be read; none where predictions and maps are all stored."""
+        images = [self._images[item.key] for item in plan.items]
+        methods = [self._methods[method.key] for method in plan.todo]
+        roles = self.run.question.roles
+        stored = all(image in plan.predictions for image in images) and all(
+            (method, role, image) in plan.checksums for method in methods for role in roles for image in images
+        )
+        return [] if stored else plan.items
+
+    def score(self, plan: Plan, chunk: Chunk) -> Rows:
+        """Rows of one chunk. Out of memory, it is halved; a single image that does not fit is noted."""
+        if not chunk.items:
+            chunk = Chunk(plan.items, list(plan.items), [], {})
+        try:
+            return self._score(plan, chunk)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+        if len(chunk.read) == 1:
+            return self._noted(plan, {chunk.read[0].key: "out of memory with one image"})
+        rows = self._noted(plan, chunk.failures)
+        for part in halves(chunk):
+            rows.extend(self.score(plan, part))
+        return rows
+
+    def _plan(self, start: int, items: Sequence[Item]) -> Plan:
+        images = [self._images[item.key] for item in items]
+        methods = list(self._methods.values())
+        done = self._store.query(
+            "SELECT method_id, COUNT(*) AS n FROM scores WHERE run_id = :run AND metric = :metric"
+            " AND method_id IN :methods AND image_id IN :images GROUP BY method_id",
+            **{"run": self.run_id, "metric": self.run.question.metric, "methods": methods, "images": images},
+        )
+        counts = dict(zip(done["method_id"], done["n"], strict=True))
+        todo = [m for m in self.run.methods if counts.get(self._methods[m.key], 0) < len(items)]
+        if not todo:
+            return Plan(start, items, [], {}, {})
+        classes = self._store.query(
+            "SELECT image_id, class FROM predictions WHERE model_id = :model AND image_id IN :images"
+            " ORDER BY image_id, rank",
+            **{"model": self.model_id, "images": images},
+        )
+        stored = self._store.query(
+            "SELECT method_id, role, image_id, checksum FROM maps WHERE model_id = :model"
+            " AND method_id IN :methods AND image_id IN :images",
+            **{"model": self.model_id, "methods": methods, "images": images},
+        )
+        checksums = {(m, r, i): c for m, r, i, c in stored.itertuples(index=False)}
+        return Plan(start, items, todo, classes.groupby("image_id")["class"].apply(list).to_dict(), checksums)
+
+    def _score(self, plan: Plan, chunk: Chunk) -> Rows:
+        rows = self._noted(plan, chunk.failures)
+        if not chunk.read:
+            return rows
+        view = self._view(chunk)
+        classes, predicted = self._predictions(plan, chunk, view)
+        rows.predictions += predicted
+        notes = [self._excluded(item, ranks) for item, ranks in zip(chunk.read, classes, strict=True)]
+        rows.extend(self._noted(plan, {i.key: note for i, note in zip(chunk.read, notes, strict=True) if note}))
+        kept = [index for index, note in enumerate(notes) if note is None]
+        ranks = {"top1": 0, "top2": 1}
+        asked = torch.tensor([[c[ranks[role]] for role in self.run.question.roles] for c in classes])
+        for method in plan.todo:
+            maps, written = self._maps(plan, chunk, view, asked.to(self.run.model.device), method)
+            rows.extend(written)
+            if kept:
+                rows.scores += self._scores(view, maps[kept], [chunk.read[i] for i in kept], method)
+        return rows
+
+    def _view(self, chunk: Chunk) -> View:
+        run = self.run
+        seeds = [image_seed(run.seed, item.key) for item in chunk.read]
+        return run.model.view(
+            lambda: run.model.batch(chunk.tensors or read_now(run.model, run.dataset, chunk.read)), seeds
+        )
+
+    def _predictions(self, plan: Plan, chunk: Chunk, view: View) -> tuple[list[list[int]], list[dict[str, Any]]]:
+        """Classes by rank for each image that was read, and the rows that store them if they are new."""
+        images = [self._images[item.key] for item in chunk.read]
+        if all(image in plan.predictions for image in images):
+            return [plan.predictions[image] for image in images], []
+        top = view.logits.topk(min(TOP, view.logits.shape[1]))
+        chances = view.logits.softmax(-1).gather(1, top.indices)
+        triples = torch.stack([top.indices.double().cpu(), top.values.double().cpu(), chances.double().cpu()], -1)
+        rows = [
+            {"model_id": self.model_id, "image_id": image, "rank": rank, "class": int(c), "logit": s, "probability": p}
+            for image, ranked in zip(images, triples.tolist(), strict=True)
+            for rank, (c, s, p) in enumerate(ranked, start=1)
+        ]
+        return top.indices.tolist(), rows
+
+    def _excluded(self, item: Item, ranks: list[int]) -> str | None:
+        if self.run.correct_only and ranks[0] not in item.labels:
+            return "excluded: not correctly classified"
+        return None
+
+    def _maps(self, plan: Plan, chunk: Chunk, view: View, classes: Tensor, method: Method) -> tuple[Tensor, Rows]:
+        """Maps (B, M, h, w) of one method from the cache, or made and put there, with the rows that say so."""
+        run, rows = self.run, Rows()
+        images = [self._images[item.key] for item in chunk.read]
+        places = [self._rows[item.key] for item in chunk.read]
+        method_id = self._methods[method.key]
+        files = [self._file(method, role) for role in run.question.roles]
+        stored = [
+            file.read(places, [plan.checksums.get((method_id, role, image)) for image in images])
+            for file, role in zip(files, run.question.roles, strict=True)
+        ]
+        if all(maps is not None for maps in stored):
+            return torch.stack([torch.from_numpy(maps) for maps in stored], dim=1).to(run.model.device), rows
+        maps = method.saliency(view, classes, run.references)
+        signatures = regions.signature(maps).cpu().tolist()
+        facts = {name: values.float().cpu() for name, values in method.facts(view, classes, run.references).items()}
+        for m, (file, role) in enumerate(zip(files, run.question.roles, strict=True)):
+            where = [
+                {"model_id": self.model_id, "method_id": method_id, "role": role, "image_id": image} for image in images
+            ]
+            checksums = file.write(places, maps[:, m].cpu().numpy())
+            rows.maps += [
+                {**w, "checksum": c, "signature": number(s[m])}
+                for w, c, s in zip(where, checksums, signatures, strict=True)
+            ]
+            rows.facts += [
+                {**w, "name": name, "value": float(values[b, m])}
+                for b, w in enumerate(where)
+                for name, values in facts.items()
+            ]
+        return maps, rows
+
+    def _scores(self, view: View, maps: Tensor, items: Sequence[Item], method: Method) -> list[dict[str, Any]]:
+        level = self._level
+        scores = self._diagnostic.score(view, maps, **self.run.question.parameters)
+        return [
+            self._row(method, metric, level, item, number(value), note)
+            for metric, values in scores.values.items()
+            for item, value, note in zip(items, values.double().cpu().tolist(), scores.notes, strict=True)
+        ]
+
+    def _noted(self, plan: Plan, notes: Mapping[str, str]) -> Rows:
+        """A row without a number for every method and every image that has a note, by its key."""
+        items = [item for item in plan.items if item.key in notes]
+        metric, level = self.run.question.metric, self._level
+        return Rows(scores=[self._row(m, metric, level, i, None, notes[i.key]) for m in plan.todo for i in items])
+
+    @property
+    def _level(self) -> float:
+        return float(self.run.question.parameters["percent"])
+
+    def _row(
+        self, method: Method, metric: str, level: float, item: Item, value: float | None, note: str | None
+    ) -> dict[str, Any]:
+        ids = {"run_id": self.run_id, "method_id": self._methods[method.key], "image_id": self._images[item.key]}
+        return {**ids, "metric": metric, "level": level, "value": value, "note": note}
+
+    def _file(self, method: Method, role: str) -> MapFile:
+        if (method.key, role) not in self._files:
+            identity = to_json([salcheck.__version__, method.key, self.run.inputs(method)])
+            name = f"{method.slug[:60]}-{role}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npy"
+            place = self._cache / "maps" / self.run.model.key[:16] / self.run.dataset.digest[:16]
+            self._files[method.key, role] = MapFile(place / name, len(self.run.dataset))
+        return self._files[method.key, role]
+
+
+def number(value: float) -> float | None:
+    """NaN is no number: the database says NULL."""
+    return None if math.isnan(value) else value
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether an accelerator or the main memory ran out."""
+    words = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in words or "can't allocate memory" in words
+
+
+def halves(chunk: Chunk) -> list[Chunk]:
+    """The images that were read, in two parts."""
+    middle = len(chunk.read) // 2
+    return [
+        replace(chunk, read=chunk.read[part], tensors=chunk.tensors[part], failures={})
+        for part in (slice(0, middle), slice(middle, None))
+    ]

@@ -1,0 +1,178 @@
+"""What the commands print: progress on stderr, results on stdout."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from salcheck.cache import atomic_write
+from salcheck.errors import SalcheckError
+from salcheck.explain import OVERLAP_PERCENT, Explained
+from salcheck.figures import draw_overlays, shorten
+from salcheck.methods import Method
+from salcheck.models import Model
+
+stdout = Console(highlight=False)
+stderr = Console(stderr=True, highlight=False)
+
+
+class Speed(ProgressColumn):
+    """Things a second."""
+
+    def __init__(self, unit: str):
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f} {self.unit}/s" if task.speed else "")
+
+
+@contextlib.contextmanager
+def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar that is told (done, total); shown only where stderr is a terminal, and only once there is work."""
+    columns = [TextColumn(what), BarColumn(), MofNCompleteColumn(), Speed(unit), TimeRemainingColumn()]
+    with Progress(*columns, console=stderr, disable=not stderr.is_terminal, transient=True) as bar:
+        tasks: list[Any] = []
+
+        def show(done: int, total: int) -> None:
+            if not tasks:
+                tasks.append(bar.add_task(what, total=total))
+            bar.update(tasks[0], completed=done, total=total)
+
+        yield show
+
+
+def say(line: str) -> None:
+    """A remark for the person, not for a program: on stderr."""
+    stderr.print(escape(line), soft_wrap=True)
+
+
+class Output:
+    """Writes and prints explanations one by one; `close` gives the exit code, 1 if an image failed."""
+
+    def __init__(
+        self, model: Model, methods: Sequence[Method], out: Path, raw: Path | None, as_json: bool, notes: Sequence[str]
+    ):
+        self._model = model
+        self._methods = methods
+        self._out = out
+        self._raw = raw
+        self._json = as_json
+        self._records: list[dict[str, Any]] = []
+        self._stems: dict[str, int] = {}
+        self._failed = 0
+        self._notes = list(notes)
+        for folder in filter(None, (out, raw)):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise SalcheckError(f"cannot make folder '{folder}': {error.strerror}; name another") from error
+        if not as_json:
+            stdout.print(escape(f"{model.name}, layer {model.layer}, {model.device}"), soft_wrap=True)
+            for note in notes:
+                stdout.print(escape(f"note: {note}"), soft_wrap=True)
+
+    def add(self, explained: Explained | SalcheckError) -> None:
+        """Pictures, raw maps and numbers of one image, or its error on stderr."""
+        if isinstance(explained, SalcheckError):
+            self._failed += 1
+            stderr.print(escape(f"salcheck: {explained}"), soft_wrap=True)
+            return
+        stem = self._unique_stem(explained.path)
+        try:
+            files = [self._draw(explained, method, stem) for method in self._methods]
+            files += [self._store(explained, stem)] if self._raw is not None else []
+        except OSError as error:
+            raise SalcheckError(f"cannot write pictures: {error}; name another folder with --out or --raw") from error
+        if self._json:
+            self._records.append(self._record(explained, files))
+        else:
+            self._print(explained, files)
+
+    def close(self) -> int:
+        if self._json:
+            sys.stdout.write(json.dumps(self._records, indent=2, ensure_ascii=False) + "\n")
+        return 1 if self._failed else 0
+
+    def _unique_stem(self, path: Path) -> str:
+        """Images of the same name in different folders get numbers, so that none overwrites another."""
+        count = self._stems[path.stem] = self._stems.get(path.stem, 0) + 1
+        return path.stem if count == 1 else f"{path.stem}-{count}"
+
+    def _name(self, index: int) -> str:
+        return self._model.labels.short(index)
+
+    def _draw(self, explained: Explained, method: Method, stem: str) -> Path:
+        file = self._out / f"{stem}-{method.slug}.png"
+        pixels = explained.pixels[method.typed].numpy()
+        titles = [f"{shorten(self._name(c))}  {p:.1%}" for c, p in explained.classes]
+        shared = explained.overlaps[method.typed]
+        footer = f"{method.spec} on {self._model.name}"
+        if len(explained.classes) == 2:
+            said = "no overlap: a map is blank" if shared is None else f"{shared:.0f} % of the top pixels shared"
+            footer += f": {said} (top {OVERLAP_PERCENT:g} %)"
+        draw_overlays(file, explained.picture.numpy(), list(pixels), titles, footer)
+        return file
+
+    def _store(self, explained: Explained, stem: str) -> Path:
+        assert self._raw is not None
+        file = self._raw / f"{stem}.npz"
+        arrays = {f"map/{name}": maps.numpy() for name, maps in explained.maps.items()}
+        classes = np.array([c for c, _ in explained.classes])
+        buffer = io.BytesIO()
+        np.savez(buffer, logits=explained.logits.numpy(), classes=classes, **arrays)
+        atomic_write(file, lambda out: out.write(buffer.getvalue()))
+        return file
+
+    def _record(self, explained: Explained, files: Sequence[Path]) -> dict[str, Any]:
+        ids = self._model.labels.ids
+        named = [
+            {"class": c, "name": self._model.labels.names[c], "id": ids[c] if ids else None, "probability": p}
+            for c, p in [*explained.top, *explained.classes]
+        ]
+        maps = [
+            {"method": name, "class": c, "place": dataclasses.asdict(spot) if spot else None}
+            for name, places in explained.places.items()
+            for (c, _), spot in zip(explained.classes, places, strict=True)
+        ]
+        return {
+            "image": str(explained.path),
+            "arch": self._model.arch,
+            "model": self._model.name,
+            "layer": self._model.layer,
+            "top5": named[: len(explained.top)],
+            "classes": named[len(explained.top) :],
+            "maps": maps,
+            "overlap": dict(explained.overlaps),
+            "files": [str(file) for file in files],
+            "notes": self._notes,
+        }
+
+    def _print(self, explained: Explained, files: Sequence[Path]) -> None:
+        top = ", ".join(f"{self._name(c)} {p:.1%}" for c, p in explained.top)
+        stdout.print(f"\n[bold]{escape(str(explained.path))}[/bold]", soft_wrap=True)
+        stdout.print(escape(f"predicted: {top}"))
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+        for column in ("method", "class", "where the map's mass lies"):
+            table.add_column(column, overflow="fold")
+        table.add_column("shared", justify="right", no_wrap=True)
+        for name, places in explained.places.items():
+            shared = explained.overlaps[name]
+            for row, ((c, _), spot) in enumerate(zip(explained.classes, places, strict=True)):
+                words = str(spot) if spot else "nowhere: the map is blank"
+                overlap = f"{shared:.0f} %" if shared is not None and row == 0 else ""
+                table.add_row(escape(name if row == 0 else ""), escape(shorten(self._name(c))), words, overlap)
+        stdout.print(table)
+        stdout.print(escape(f"written: {', '.join(str(file) for file in files)}"), soft_wrap=True)
