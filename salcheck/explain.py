@@ -57,7 +57,7 @@ def explain(
     """
     wanted = [_class_of(text, model) for text in asked]
     where = {str(path): path for path in paths}
-    dataset = Dataset("images", "", [Item(str(p)) for p in paths], lambda item: read_image(where[item.key]), str)
+    dataset = Dataset("images", "", [Item(str(p)) for p in paths], lambda item: read_image(where[item.key]))
     for chunk in batches(model, dataset, dataset.items, batch_size):
         done = iter(_explain_chunk(model, chunk, methods, wanted, references, seed) if chunk.read else ())
         for item in chunk.items:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -25,7 +26,7 @@ def draw_overlays(
     panels = 1 + len(maps)
     columns = min(panels, COLUMNS)
     rows = -(-panels // columns)
-    figure = Figure(figsize=(3.4 * columns, 3.5 * rows + 0.4), layout="constrained")
+    figure = Figure(figsize=(3.4 * columns, 2.95 * rows + 0.35), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis in axes:
@@ -39,7 +40,7 @@ def draw_overlays(
     atomic_write(file, lambda out: figure.savefig(out, format="png", dpi=110))
 
 
-def _overlay(figure: Figure, axis, picture: NDArray[np.float32], values: NDArray[np.float32]) -> None:
+def _overlay(figure: Figure, axis: Axes, picture: NDArray[np.float32], values: NDArray[np.float32]) -> None:
     """The map's colour covers the more the higher its value, so that the photograph shows where it is low."""
     peak = float(values.max())
     scale = Normalize(0, peak if peak > 0 else 1)
@@ -49,7 +50,7 @@ def _overlay(figure: Figure, axis, picture: NDArray[np.float32], values: NDArray
     axis.imshow(grey * (1 - opacity) + colours.to_rgba(values)[..., :3] * opacity, interpolation="nearest")
     bar = figure.colorbar(colours, ax=axis, fraction=0.046, pad=0.02)
     bar.ax.tick_params(labelsize=7)
-    bar.formatter.set_powerlimits((-2, 3))
+    bar.ax.ticklabel_format(axis="y", scilimits=(-2, 3))
 
 
 def shorten(name: str, limit: int = 24) -> str:

@@ -6,7 +6,7 @@ import logging
 import pickle
 import socket
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -222,7 +222,7 @@ def _full_name(net: Any, checkpoint: Path | None) -> str:
 
 
 @contextlib.contextmanager
-def _offline_if_unreachable(model: str):
+def _offline_if_unreachable(model: str) -> Iterator[None]:
     """Without a network the hub client retries for most of a minute; one look-up of its host tells."""
     from huggingface_hub import constants
 

@@ -55,7 +55,7 @@ def confusion(
     stored = _load(file)
     if stored is None:
         stored = _count(model, dataset, batch_size, progress)
-        atomic_write(file, lambda out: np.savez(out, **stored))
+        atomic_write(file, lambda out: np.savez(out, **stored))  # type: ignore[arg-type]
     return Confusion(**{name: torch.from_numpy(array) for name, array in stored.items()})
 
 

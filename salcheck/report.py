@@ -109,7 +109,7 @@ def make_report(store: Store, question: str | None = None, run: int | None = Non
     left_out = (
         f"{older} other run(s) in this database are not shown; salcheck report --run ID shows one (1 to {len(runs)})."
     )
-    sections = [_section(store, {str(k): v for k, v in about.items()}) for about in chosen.to_dict("records")]
+    sections = [_section(store, _about(row)) for row in chosen.to_dict("records")]
     return Report(sections, [left_out] if older and run is None else [])
 
 
@@ -128,61 +128,82 @@ def _choose(runs: pd.DataFrame, question: str | None, run: int | None) -> pd.Dat
     return asked.groupby(["question", "model", "weights", "layer", "dataset"], sort=False).tail(1)
 
 
+def _about(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A row of runs, and its `subject`: the model's full name, after the short one if it has one."""
+    about = {str(name): value for name, value in row.items()}
+    short = "" if ":" in about["arch"] or about["arch"] == about["model"] else about["arch"]
+    return {**about, "subject": f"{short} ({about['model']})" if short else about["model"]}
+
+
 def _section(store: Store, about: dict[str, Any]) -> Section:
     question = QUESTIONS[about["question"]]
     parameters = json.loads(about["parameters"])
     scores = store.query(SCORES, run=about["run"])
     main = scores[scores["metric"] == question.metric]
-    tied = scores[(scores["metric"] == "tied") & (scores["value"] > 0)].groupby("method_id").size()
+    tied = scores[(scores["metric"] == "tied") & (scores["value"] > 0)]
     twins = _twins(store, about["run"], main)
-    methods = [(id, frame) for id, frame in main.groupby("method_id", sort=True)]
-    summaries = {id: _summary(frame, parameters["threshold"], about["seed"]) for id, frame in methods}
-    family = [id for id, frame in methods if not frame["control"].iloc[0] and id not in twins]
-    adjusted = dict(zip(family, holm([summaries[id].wilcoxon for id in family]), strict=True))
-    adjusted |= {id: adjusted[twin] for id, twin in twins.items() if twin in adjusted}
-    names = {id: frame["method"].iloc[0] for id, frame in methods}
-    passed = [names[id] for id, f in methods if f["control"].iloc[0] and _below(summaries[id].wilcoxon)]
+    entries = [
+        _entry(int(id), frame, parameters["threshold"], about["seed"]) for id, frame in main.groupby("method_id")
+    ]
+    names = {entry.id: entry.name for entry in entries}
+    family = [entry for entry in entries if not entry.control and entry.id not in twins]
+    adjusted = dict(zip([e.id for e in family], holm([e.summary.wilcoxon for e in family]), strict=True))
+    adjusted |= {id: adjusted[twin] for id, twin in twins.items() if twin in adjusted and not _control(entries, id)}
+    passed = [entry.name for entry in entries if entry.control and _below(entry.summary.wilcoxon)]
     lines = [
         Line(
             question=about["question"],
             run=about["run"],
             arch=about["arch"],
-            method=names[id],
-            control=bool(frame["control"].iloc[0]),
-            summary=summaries[id],
-            holm=adjusted.get(id),
-            blank=_count(frame, "blank"),
-            tied=int(tied.get(id, 0)),
-            excluded=_count(frame, "excluded"),
-            failed=int(frame["note"].notna().sum()) - _count(frame, "blank") - _count(frame, "excluded"),
-            same_as=names.get(twins.get(id)),
-            verdict=_verdict(question, summaries[id], adjusted.get(id), bool(frame["control"].iloc[0]), passed),
+            method=entry.name,
+            control=entry.control,
+            summary=entry.summary,
+            holm=adjusted.get(entry.id),
+            blank=entry.notes.get("blank", 0),
+            tied=int((tied["method_id"] == entry.id).sum()),
+            excluded=entry.notes.get("excluded", 0),
+            failed=sum(count for kind, count in entry.notes.items() if kind not in ("blank", "excluded")),
+            same_as=names[twins[entry.id]] if entry.id in twins else None,
+            verdict=_verdict(question, entry, adjusted.get(entry.id), passed),
         )
-        for id, frame in methods
+        for entry in sorted(entries, key=lambda entry: entry.control)
     ]
-    lines.sort(key=lambda line: line.control)
-    remarks = [*_remarks(about, parameters, main, lines, family), *_fact_remarks(store, about["run"], main, names)]
+    remarks = [*_remarks(about, parameters, main, lines, len(family)), *_fact_remarks(store, about["run"], main, names)]
     return Section(question, about, lines, remarks)
 
 
-def _summary(frame: pd.DataFrame, threshold: float, seed: int) -> Summary:
-    return summarise(frame["value"].dropna().to_numpy(dtype=float), threshold, seed)
+@dataclass(frozen=True)
+class _Entry:
+    """One method's scores in one run; `notes` counts the images without a score by the kind of their note."""
+
+    id: int
+    name: str
+    control: bool
+    summary: Summary
+    notes: Mapping[str, int]
 
 
-def _count(frame: pd.DataFrame, kind: str) -> int:
-    return int(frame["note"].str.startswith(kind, na=False).sum())
+def _entry(id: int, frame: pd.DataFrame, threshold: float, seed: int) -> _Entry:
+    kinds = frame["note"].dropna().str.split(":").str[0].value_counts().to_dict()
+    values = frame["value"].dropna().to_numpy(dtype=float)
+    name, control = frame["method"].iloc[0], bool(frame["control"].iloc[0])
+    return _Entry(id, name, control, summarise(values, threshold, seed), kinds)
+
+
+def _control(entries: Sequence[_Entry], id: int) -> bool:
+    return next(entry.control for entry in entries if entry.id == id)
 
 
 def _below(p: float | None) -> bool:
     return p is not None and p < ALPHA
 
 
-def _verdict(question: Question, summary: Summary, p: float | None, control: bool, passed: Sequence[str]) -> str:
+def _verdict(question: Question, entry: _Entry, p: float | None, passed: Sequence[str]) -> str:
     """In words: a claim that a control earns as well is no evidence for anything."""
-    if summary.n == 0:
+    if entry.summary.n == 0:
         return "no scores"
-    if control:
-        return "control: passes" if _below(summary.wilcoxon) else "control: does not pass"
+    if entry.control:
+        return "control: passes" if _below(entry.summary.wilcoxon) else "control: does not pass"
     if not _below(p):
         return f"not {question.claim}"
     if passed:
@@ -202,33 +223,25 @@ def _twins(store: Store, run: int, main: pd.DataFrame) -> dict[int, int]:
 
 
 def _remarks(
-    about: Mapping[str, Any],
-    parameters: Mapping[str, Any],
-    main: pd.DataFrame,
-    lines: Sequence[Line],
-    family: list[int],
+    about: Mapping[str, Any], parameters: Mapping[str, Any], main: pd.DataFrame, lines: Sequence[Line], family: int
 ) -> list[str]:
-    shown = "correctly classified images only" if parameters["correct_only"] else "all images, right or wrong"
-    threshold = parameters["threshold"]
+    drawn, threshold = about["drawn"], parameters["threshold"]
     done = int(main.groupby("method_id")["image_id"].nunique().min()) if len(main) else 0
-    remarks = [
-        f"{about['drawn']} images drawn from {about['dataset']} (seed {about['seed']}), {shown}; reference: {about['reference']}.",
-        f"Wilcoxon: one-sided signed-rank test that scores lie below {threshold:g}, zero_method={ZERO_METHOD}; "
-        f"Holm over {len(family)} distinct methods of this run, controls not counted; effect: rank-biserial; "
-        f"CI: bootstrap of the median, {CONFIDENCE:.0%}, {RESAMPLES} resamples.",
-        "Ties: images where position, not value, chose some pixels of a top set.",
-    ]
-    if done < about["drawn"]:
-        remarks.insert(
-            0, f"UNFINISHED: {done} of {about['drawn']} images are scored; the same command goes on with the rest."
-        )
+    kept = "correctly classified ones only" if parameters["correct_only"] else "right or wrong"
     twins = [f"{line.method} is {line.same_as}" for line in lines if line.same_as]
-    if twins:
-        remarks.append(f"Same ranking of pixels in every image, counted once: {', '.join(twins)}.")
     failed = main[main["note"].notna() & ~main["note"].str.startswith(("blank", "excluded"), na=False)]
-    for note, rows in failed.groupby("note"):
-        remarks.append(f"No score for {rows['image_id'].nunique()} image(s): {note}")
-    return remarks
+    unfinished = f"UNFINISHED: {done} of {drawn} images are scored; the same `salcheck eval` goes on with the rest."
+    return [
+        *([unfinished] if done < drawn else []),
+        f"{drawn} images drawn from {about['dataset']} (seed {about['seed']}), {kept}; reference: {about['reference']}.",
+        f"p: one-sided Wilcoxon signed-rank test that scores lie below {threshold:g}, zero_method={ZERO_METHOD}; "
+        f"Holm over the {family} distinct methods of this run, controls not counted; effect: rank-biserial; "
+        f"CI: percentile bootstrap of the median, {CONFIDENCE:.0%}, {RESAMPLES} resamples.",
+        "ties: images where position, not value, chose some pixels of a top set; blank: images without a score "
+        "because a map has too few positive pixels.",
+        *([f"Same ranking of pixels in every image, counted once: {', '.join(twins)}."] if twins else []),
+        *(f"No score for {rows['image_id'].nunique()} image(s): {note}" for note, rows in failed.groupby("note")),
+    ]
 
 
 def _fact_remarks(store: Store, run: int, main: pd.DataFrame, names: Mapping[int, str]) -> list[str]:

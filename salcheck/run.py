@@ -62,22 +62,58 @@ def register(run: Run, store: Store) -> tuple[int, int, dict[str, int], dict[str
     by their key and methods by their key.
     """
     model, dataset = run.model, run.dataset
-    about = {"arch": model.arch, "name": model.name, "weights": model.weights, "layer": model.layer}
-    about |= {"transform": str(model.transform), "device": model.device.type, "dtype": DTYPE}
-    model_id = store.identify(schema.models, {"key": model.key, **about, "classes": len(model.labels)}, ["key"])
-    about = {"digest": dataset.digest, "name": dataset.name, "root": dataset.root, "size": len(dataset)}
-    dataset_id = store.identify(schema.datasets, about, ["digest"])
-    about = {"key": run.key, "question": run.name, "model_id": model_id, "dataset_id": dataset_id}
-    about |= {"reference": run.reference_source, "parameters": to_json(run.parameters), "seed": run.seed}
-    about |= {"batch_size": run.batch_size, "versions": to_json(versions()), "command": run.command, "created": now()}
-    run_id = store.identify(schema.runs, about, ["key"])
-    images = _register_images(run, store, dataset_id, run_id)
-    methods = {}
-    for method in run.methods:
-        about = {"name": method.name, "spec": method.spec, "parameters": to_json(dict(method.parameters))}
-        about |= {"inputs": to_json(run.inputs(method)), "control": method.control}
-        methods[method.key] = store.identify(schema.methods, about, ["name", "parameters", "inputs"])
-    return model_id, run_id, images, methods
+    model_id = store.identify(
+        schema.models,
+        {
+            "key": model.key,
+            "arch": model.arch,
+            "name": model.name,
+            "weights": model.weights,
+            "layer": model.layer,
+            "transform": str(model.transform),
+            "device": model.device.type,
+            "dtype": DTYPE,
+            "classes": len(model.labels),
+        },
+        unique=["key"],
+    )
+    dataset_id = store.identify(
+        schema.datasets,
+        {"digest": dataset.digest, "name": dataset.name, "root": dataset.root, "size": len(dataset)},
+        unique=["digest"],
+    )
+    run_id = store.identify(
+        schema.runs,
+        {
+            "key": run.key,
+            "question": run.name,
+            "model_id": model_id,
+            "dataset_id": dataset_id,
+            "reference": run.reference_source,
+            "parameters": to_json(run.parameters),
+            "seed": run.seed,
+            "batch_size": run.batch_size,
+            "versions": to_json(versions()),
+            "command": run.command,
+            "created": now(),
+        },
+        unique=["key"],
+    )
+    methods = {
+        method.key: store.identify(
+            schema.methods,
+            {
+                "name": method.name,
+                "spec": method.spec,
+                "parameters": to_json(dict(method.parameters)),
+                "inputs": to_json(run.inputs(method)),
+                "control": method.control,
+            },
+            unique=["name", "parameters", "inputs"],
+        )
+        for method in run.methods
+    }
+    return model_id, run_id, _register_images(run, store, dataset_id, run_id), methods
 
 
 def _register_images(run: Run, store: Store, dataset_id: int, run_id: int) -> dict[str, int]:

@@ -120,7 +120,8 @@ class Shard:
             **{"model": self.model_id, "methods": methods, "images": images},
         )
         checksums = {(m, r, i): c for m, r, i, c in stored.itertuples(index=False)}
-        return Plan(start, items, todo, classes.groupby("image_id")["class"].apply(list).to_dict(), checksums)
+        predictions = {int(image): list(rows["class"]) for image, rows in classes.groupby("image_id")}
+        return Plan(start, items, todo, predictions, checksums)
 
     def _score(self, plan: Plan, chunk: Chunk) -> Rows:
         rows = self._noted(plan, chunk.failures)

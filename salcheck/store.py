@@ -70,7 +70,9 @@ class Store:
 
     def query(self, sql: str, **values: Any) -> pd.DataFrame:
         """The rows of one SELECT, `:name` in it bound to values; a list binds as `IN :name`."""
-        lists = [sa.bindparam(name, expanding=True) for name, value in values.items() if isinstance(value, list)]
+        lists: list[Any] = [
+            sa.bindparam(name, expanding=True) for name, value in values.items() if isinstance(value, list)
+        ]
         with self._one_line(), self._engine.connect() as connection:
             result = connection.execute(sa.text(sql).bindparams(*lists), values)
             return pd.DataFrame([tuple(row) for row in result], columns=list(result.keys()))

@@ -132,7 +132,7 @@ class Output:
         arrays = {f"map/{name}": maps.numpy() for name, maps in explained.maps.items()}
         classes = np.array([c for c, _ in explained.classes])
         buffer = io.BytesIO()
-        np.savez(buffer, logits=explained.logits.numpy(), classes=classes, **arrays)
+        np.savez(buffer, logits=explained.logits.numpy(), classes=classes, **arrays)  # type: ignore[arg-type]
         atomic_write(file, lambda out: out.write(buffer.getvalue()))
         return file
 

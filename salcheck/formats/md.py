@@ -16,7 +16,7 @@ def _section(section: Section) -> str:
     head = [
         f"## {about['question']}: {section.question.title}",
         "",
-        f"{_text(about['arch'])} ({_text(about['model'])}, layer `{about['layer']}`), run {about['run']}: "
+        f"{_text(about['subject'])}, layer `{_text(about['layer'])}`, run {about['run']}: "
         f"{section.question.unit}; {settings}. Source: {section.question.source}.",
         "",
     ]

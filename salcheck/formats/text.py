@@ -2,6 +2,7 @@
 
 import io
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -24,8 +25,8 @@ def render(report: Report) -> str:
 def _section(console: Console, section: Section) -> None:
     about = section.about
     console.print(escape(f"{about['question']}: {section.question.title}"))
-    console.print(escape(f"{about['arch']} ({about['model']}, layer {about['layer']}), run {about['run']}"))
-    table = Table(padding=(0, 1), pad_edge=False)
+    console.print(escape(f"{about['subject']}, layer {about['layer']}, run {about['run']}"))
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("method", overflow="fold")
     below = f"<{section.parameters['threshold']:g}"
     for name in ("N", "median", "95 % CI", below, "p Holm", "blank"):

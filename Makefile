@@ -1,0 +1,48 @@
+# Everything installs into .venv, once; a second call finds it there.
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+SHARED ?= ../shared
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all bench lint format scenes wheel clean
+
+help:  ## List these targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(BIN)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+demo: $(BIN)/.installed  ## The whole path in under a minute: scenes, maps, a question, a report
+	$(BIN)/salcheck demo
+
+test: $(BIN)/.installed  ## Lint, types and every test that takes seconds
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+test-all: $(BIN)/.installed  ## The long tests too (a wheel in an empty environment, PostgreSQL)
+	$(BIN)/python -m pytest -m 'slow or not slow'
+
+bench: $(BIN)/.installed  ## Speed and memory against a bare forward loop (needs real weights and photographs)
+	$(BIN)/python -m tests.benchmarks.bench_rq1 --shared $(SHARED)
+
+lint: $(BIN)/.installed  ## Ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(BIN)/.installed  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+scenes: $(BIN)/.installed  ## Train the built-in model again into salcheck/assets/scenes
+	$(BIN)/salcheck train --out salcheck/assets/scenes
+
+wheel: $(BIN)/.installed  ## Build the wheel into dist/
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:  ## Remove what these targets made, but the environment
+	rm -rf dist build salcheck-demo .pytest_cache .ruff_cache .mypy_cache

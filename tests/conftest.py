@@ -1,0 +1,39 @@
+"""What tests share: the built-in model, tiny models, and the real weights and photographs where they lie."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path, monkeypatch):
+    """Every test has its own cache, database and working folder, and no network."""
+    monkeypatch.setenv("SALCHECK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SALCHECK_DB", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def scenes_model():
+    """The built-in model: trained, small, with a pooled linear head."""
+    from salcheck.models import load_model
+
+    return load_model("scenes", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of real weights and photographs; tests that need it are skipped where it is not there."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the shared weights and photographs beside the checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def resnet50(shared):
+    from salcheck.models import load_model
+
+    return load_model(f"local-dir:{shared / 'models' / 'resnet50.pqf_in1k'}", device="cpu")
