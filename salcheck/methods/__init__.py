@@ -110,7 +110,9 @@ def parse_methods(texts: list[str]) -> list[Method]:
             words.append(piece)
     if not words:
         raise SalcheckError(f"no method named: give one or more of {', '.join(folder.names('methods'))}, or all")
-    return list({method.key: method for method in reversed([parse_method(word) for word in words])}.values())[::-1]
+    methods = [parse_method(word) for word in words]
+    keys = [method.key for method in methods]
+    return [method for position, method in enumerate(methods) if method.key not in keys[:position]]
 
 
 def controls() -> list[Method]:
