@@ -72,7 +72,9 @@ class Shard:
             yield self._plan(start, self.run.items[start : start + size])
 
     def unread(self, plan: Plan) -> Sequence[Item]:
-        """The plan's images, if any of them must be read; none where predictions and maps are all stored."""
+        """The plan's images, if any of them must be read; none where nothing is to do or all maps are stored."""
+        if not plan.todo:
+            return []
         images = [self._images[item.key] for item in plan.items]
         methods = [self._methods[method.key] for method in plan.todo]
         roles = self.run.question.roles
@@ -128,13 +130,12 @@ class Shard:
         if not chunk.read:
             return rows
         view = self._view(chunk)
-        classes, predicted = self._predictions(plan, chunk, view)
-        rows.predictions += predicted
+        classes, rows.predictions = self._predictions(plan, chunk, view)
         notes = [self._excluded(item, ranks) for item, ranks in zip(chunk.read, classes, strict=True)]
         rows.extend(self._noted(plan, {i.key: note for i, note in zip(chunk.read, notes, strict=True) if note}))
         kept = [index for index, note in enumerate(notes) if note is None]
         ranks = {"top1": 0, "top2": 1}
-        asked = torch.tensor([[c[ranks[role]] for role in self.run.question.roles] for c in classes])
+        asked = torch.tensor([[c[ranks[role]] if c else 0 for role in self.run.question.roles] for c in classes])
         for method in plan.todo:
             maps, written = self._maps(plan, chunk, view, asked.to(self.run.model.device), method)
             rows.extend(written)
@@ -150,21 +151,25 @@ class Shard:
         )
 
     def _predictions(self, plan: Plan, chunk: Chunk, view: View) -> tuple[list[list[int]], list[dict[str, Any]]]:
-        """Classes by rank for each image that was read, and the rows that store them if they are new."""
+        """Classes by rank for each image that was read (none without finite scores), and rows if they are new."""
         images = [self._images[item.key] for item in chunk.read]
         if all(image in plan.predictions for image in images):
             return [plan.predictions[image] for image in images], []
         top = view.logits.topk(min(TOP, view.logits.shape[1]))
         chances = view.logits.softmax(-1).gather(1, top.indices)
-        triples = torch.stack([top.indices.double().cpu(), top.values.double().cpu(), chances.double().cpu()], -1)
+        triples = torch.stack([part.cpu().double() for part in (top.indices, top.values, chances)], -1).tolist()
+        finite = view.logits.isfinite().all(-1).tolist()
         rows = [
             {"model_id": self.model_id, "image_id": image, "rank": rank, "class": int(c), "logit": s, "probability": p}
-            for image, ranked in zip(images, triples.tolist(), strict=True)
+            for image, ranked, sound in zip(images, triples, finite, strict=True)
+            if sound
             for rank, (c, s, p) in enumerate(ranked, start=1)
         ]
-        return top.indices.tolist(), rows
+        return [c if sound else [] for c, sound in zip(top.indices.tolist(), finite, strict=True)], rows
 
     def _excluded(self, item: Item, ranks: list[int]) -> str | None:
+        if not ranks:
+            return "the model's scores are not finite"
         if self.run.correct_only and ranks[0] not in item.labels:
             return "excluded: not correctly classified"
         return None

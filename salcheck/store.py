@@ -4,18 +4,24 @@ import contextlib
 import datetime
 import json
 import os
+import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from salcheck.errors import SalcheckError
 from salcheck.folder import PACKAGE
+
+PATIENCE = 30  # seconds to wait for another process that writes
+LOCK = 0x5A1C8ECC  # PostgreSQL's advisory lock while migrating: any number that no other program takes
 
 
 class Store:
@@ -26,13 +32,13 @@ class Store:
     """
 
     def __init__(self, db: str, *, create: bool = True):
-        self.db = db
-        self._engine = _engine(db, write=create)
-        file = self._engine.url.database if self._engine.dialect.name == "sqlite" else None
-        if file and not create and not file.startswith("file:") and not Path(file).exists():
-            raise SalcheckError(f"no database '{file}': run `salcheck eval` first, or name one with --db")
+        url = _url(db)
+        self.name = db if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
+        if url.get_backend_name() == "sqlite":
+            url = _sqlite_url(url, create)
+        self._engine = _engine(url, create)
         with self._one_line():
-            _migrate(self._engine, db)
+            _migrate(self._engine, self.name)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -46,20 +52,30 @@ class Store:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Connection]:
         """One transaction: all of it is in the database afterwards, or nothing."""
-        with self._one_line(), self._engine.begin() as connection:
+        with self._one_line(), self._engine.execution_options(writes=True).begin() as connection:
             yield connection
 
     def identify(self, table: sa.Table, values: Mapping[str, Any], unique: Sequence[str]) -> int:
         """The id of the row whose `unique` columns have these values, inserted if it is not there."""
-        where = [table.c[name] == values[name] for name in unique]
+        find = sa.select(table.c.id).where(*(table.c[name] == values[name] for name in unique))
         with self.transaction() as connection:
+            known = connection.execute(find).scalar()
+            if known is not None:
+                return known
+            # Another machine may be first: its row counts then.
             connection.execute(self._insert(table).values(**values).on_conflict_do_nothing())
-            return connection.execute(sa.select(table.c.id).where(*where)).scalar_one()
+            return connection.execute(find).scalar_one()
 
     def put(self, connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]], replace: bool) -> None:
-        """Rows in bulk; where a key is there already, the old row stays, or gives way with `replace`."""
+        """Rows in bulk; where a key is there already, the old row stays, or gives way with `replace`.
+
+        Raises ValueError for a NaN: SQLite would store NULL and PostgreSQL a NaN, neither with a word on why.
+        """
         if not rows:
             return
+        for name in (column.name for column in table.c if isinstance(column.type, sa.Float)):
+            if any(row.get(name) != row.get(name) for row in rows):
+                raise ValueError(f"NaN for {table.name}.{name}: store None, and a note that says why")
         insert = self._insert(table)
         if not replace:
             connection.execute(insert.on_conflict_do_nothing(), rows)
@@ -85,8 +101,8 @@ class Store:
     def _one_line(self) -> Iterator[None]:
         try:
             yield
-        except DatabaseError as error:
-            raise SalcheckError(_explain(self.db, error)) from error
+        except DBAPIError as error:
+            raise SalcheckError(_explain(self.name, error)) from error
 
 
 def now() -> str:
@@ -104,36 +120,80 @@ def default_db() -> str:
     return os.environ.get("SALCHECK_DB") or "salcheck.db"
 
 
-def _engine(db: str, write: bool) -> Engine:
+def _url(db: str) -> sa.URL:
+    """The URL of a database that is given as a file or as a URL."""
+    if "://" not in db:
+        return sa.URL.create("sqlite", database=db)
     try:
-        url = sa.make_url(db if "://" in db else f"sqlite:///{db}")
-        if url.get_backend_name() not in ("sqlite", "postgresql"):
-            raise SalcheckError(f"--db '{db}': salcheck stores in SQLite (a file) or PostgreSQL (postgresql://…)")
-        if url.drivername == "postgresql":
-            url = url.set(drivername="postgresql+psycopg")
+        url = sa.make_url(db)
+    except (ArgumentError, ValueError) as error:
+        raise SalcheckError(f"--db '{db}' is neither a file nor a database URL") from error
+    if url.drivername in ("postgres", "postgresql"):
+        url = url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise SalcheckError(f"--db '{url}': salcheck stores in SQLite (a file) or PostgreSQL (postgresql://…)")
+    return url
+
+
+def _sqlite_url(url: sa.URL, create: bool) -> sa.URL:
+    """The URL to open; raises SalcheckError where there is no such file."""
+    if not url.database or url.database.startswith((":", "file:")):
+        return url
+    file = Path(url.database)
+    if file.is_dir():
+        raise SalcheckError(f"'{file}' is a folder: name a database file with --db")
+    if create:
+        return url
+    if not file.exists():
+        raise SalcheckError(f"no database '{file}': run `salcheck eval` first, or name one with --db")
+    if not os.access(file.parent, os.W_OK) and not Path(f"{file}-wal").exists():
+        # Even to read, WAL wants a file of its own beside the database, unless that is said never to change.
+        fixed = quote(str(file.resolve()))
+        return url.set(database=f"file:{fixed}", query={"immutable": "1", "uri": "true"})
+    return url
+
+
+def _engine(url: sa.URL, create: bool) -> Engine:
+    try:
         engine = sa.create_engine(url)
     except (ArgumentError, NoSuchModuleError) as error:
-        raise SalcheckError(f"--db '{db}' is neither a file nor a database URL: {error}") from error
+        raise SalcheckError(f"--db '{url}' cannot be opened: {error}") from error
     except ModuleNotFoundError as error:
-        raise SalcheckError("PostgreSQL needs psycopg: pip install 'salcheck[postgres]'") from error
+        raise SalcheckError(f"--db '{url}' needs {error.name}: pip install 'salcheck[postgres]'") from error
     if engine.dialect.name == "sqlite":
-        _prepare_sqlite(engine, write)
+        _prepare_sqlite(engine, create)
     return engine
 
 
-def _prepare_sqlite(engine: Engine, write: bool) -> None:
+def _prepare_sqlite(engine: Engine, create: bool) -> None:
     @sa.event.listens_for(engine, "connect")
     def on_connect(connection: Any, _: object) -> None:
         connection.isolation_level = None  # the driver's own BEGIN would leave CREATE TABLE outside
-        connection.execute("PRAGMA busy_timeout = 30000")
-        connection.execute("PRAGMA foreign_keys = ON")
-        if write:
-            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA busy_timeout = {1000 * PATIENCE}")
+        if create:
+            _set_wal(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
 
     @sa.event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
+        options = connection.get_execution_options()
+        # Foreign keys can only be turned on and off between transactions.
+        connection.exec_driver_sql(f"PRAGMA foreign_keys = {'OFF' if options.get('migrates') else 'ON'}")
+        # A transaction that reads before it writes would be thrown out where another has written in between.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes") else "BEGIN")
+
+
+def _set_wal(connection: Any) -> None:
+    """Write-ahead log. SQLite does not wait here while another process opens the same new file, so we do."""
+    last = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > last:
+                raise
+        time.sleep(0.02)
 
 
 def _migrations() -> Path:
@@ -145,19 +205,15 @@ def _known_revisions() -> list[str]:
     return sorted(file.name.split("_")[0] for file in (_migrations() / "versions").glob("[0-9]*.py"))
 
 
-def _migrate(engine: Engine, db: str) -> None:
-    """Runs the pending migrations; alembic is only imported where there are any."""
+def _migrate(engine: Engine, name: str) -> None:
+    """Runs the pending migrations, all or none; alembic is only imported where there are any."""
     known = _known_revisions()
-    with engine.connect() as connection:
-        tables = set(sa.inspect(connection).get_table_names())
-        current = _revision(connection) if "alembic_version" in tables else None
+    current = _revision(engine, name)
     if current == known[-1]:
         return
-    if current is None and tables - {"alembic_version"}:
-        raise SalcheckError(f"database '{db}' belongs to another program: name another file with --db")
     if current is not None and current not in known:
         raise SalcheckError(
-            f"database '{db}' was made by a newer salcheck (schema {current}, this one knows {known[-1]}): "
+            f"database '{name}' was made by a newer salcheck (schema {current}, this one knows {known[-1]}): "
             "pip install --upgrade salcheck"
         )
     from alembic import command
@@ -165,29 +221,42 @@ def _migrate(engine: Engine, db: str) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(_migrations()).replace("%", "%%"))
-    with engine.begin() as connection:
+    # SQLite alters a table by making it anew, which must not take along the rows that refer to it.
+    with engine.execution_options(writes=True, migrates=True).begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({LOCK})"))
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, "head")  # reads the revision again: another process may have been first
+        if engine.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+            raise SalcheckError(f"database '{name}' is damaged: some of its rows refer to rows that are not there")
 
 
-def _revision(connection: Connection) -> str | None:
-    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+def _revision(engine: Engine, name: str) -> str | None:
+    """The database's schema version, None for an empty one; raises SalcheckError for another program's."""
+    with engine.connect() as connection:
+        tables = set(sa.inspect(connection).get_table_names())
+        versioned = "alembic_version" in tables
+        found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar() if versioned else None
+    ours = versioned and {"runs", "scores"} <= tables
+    if not ours and (found or tables - {"alembic_version"}):
+        raise SalcheckError(f"database '{name}' belongs to another program: name another with --db")
+    return found
 
 
-def _explain(db: str, error: DatabaseError) -> str:
-    reason = str(error.orig).strip().splitlines()[0] if isinstance(error, DBAPIError) and error.orig else str(error)
+def _explain(name: str, error: DBAPIError) -> str:
+    reason = next(iter(str(error.orig).strip().splitlines()), type(error.orig).__name__)
     advice = {
         "readonly": "is read-only: make it writable or name another with --db",
         "unable to open": "cannot be opened: its folder is missing or not writable; name another with --db",
         "not a database": "is no SQLite database: name another file with --db",
         "locked": "is being written by another process: try again when that is done",
-        "full": "cannot grow: the disk is full",
+        "disk is full": "cannot grow: the disk is full",
         "malformed": "is damaged: restore a copy or name another file with --db",
     }
     for sign, words in advice.items():
         if sign in reason:
-            return f"database '{db}' {words}"
-    return f"database '{db}' answers: {reason}"
+            return f"database '{name}' {words}"
+    return f"database '{name}' answers: {reason}"
 
 
 def chunks_of(values: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
