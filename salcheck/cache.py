@@ -64,7 +64,7 @@ class MapFile:
     def _open(self) -> bool:
         if self._array is None:
             with contextlib.suppress(OSError, ValueError):  # absent or torn: as if it were not there
-                array = np.load(self.file, mmap_mode="r+", allow_pickle=False)
+                array = np.lib.format.open_memmap(self.file, mode="r+")
                 if array.ndim == 3 and array.dtype == np.float32 and len(array) == self.images:
                     self._array = array
         return self._array is not None
@@ -78,7 +78,7 @@ class MapFile:
 
         self._array = None
         atomic_write(self.file, zeros)
-        self._array = np.load(self.file, mmap_mode="r+", allow_pickle=False)
+        self._array = np.lib.format.open_memmap(self.file, mode="r+")
 
 
 def checksum_of(array: NDArray[np.float32]) -> int:

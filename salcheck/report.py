@@ -17,6 +17,7 @@ from salcheck.stats import CONFIDENCE, RESAMPLES, ZERO_METHOD, Summary, alike, h
 from salcheck.store import Store
 
 ALPHA = 0.05
+REASONS = 5  # at most so many are spelt out
 
 RUNS = """
 SELECT runs.id AS run, question, arch, models.name AS model, layer, weights, models.device, dtype,
@@ -27,11 +28,21 @@ FROM runs JOIN models ON models.id = runs.model_id JOIN datasets ON datasets.id 
 ORDER BY runs.id
 """
 
+METHODS = """
+SELECT id, spec, control FROM methods
+WHERE EXISTS (SELECT 1 FROM scores WHERE scores.run_id = :run AND scores.method_id = methods.id)
+"""
+
 SCORES = """
-SELECT methods.id AS method_id, methods.spec AS method, methods.control, scores.metric, scores.image_id, value, note
-FROM scores JOIN methods ON methods.id = scores.method_id
-WHERE scores.run_id = :run
-ORDER BY methods.id, scores.metric, scores.image_id
+SELECT method_id, image_id, value, note FROM scores
+WHERE run_id = :run AND metric = :metric
+ORDER BY method_id, image_id
+"""
+
+TIED = """
+SELECT method_id, COUNT(*) AS images FROM scores
+WHERE run_id = :run AND metric = 'tied' AND value > 0
+GROUP BY method_id
 """
 
 SIGNATURES = """
@@ -105,12 +116,10 @@ def make_report(store: Store, question: str | None = None, run: int | None = Non
     """
     runs = store.query(RUNS)
     chosen = _choose(runs, question, run)
-    older = len(runs) - len(chosen)
-    left_out = (
-        f"{older} other run(s) in this database are not shown; salcheck report --run ID shows one (1 to {len(runs)})."
-    )
     sections = [_section(store, _about(row)) for row in chosen.to_dict("records")]
-    return Report(sections, [left_out] if older and run is None else [])
+    rest = [str(id) for id in runs["run"] if id not in set(chosen["run"])]
+    left_out = f"Not shown, each with its own salcheck report --run: run {', '.join(rest)}."
+    return Report(sections, [left_out] if rest and run is None else [])
 
 
 def _choose(runs: pd.DataFrame, question: str | None, run: int | None) -> pd.DataFrame:
@@ -121,11 +130,13 @@ def _choose(runs: pd.DataFrame, question: str | None, run: int | None) -> pd.Dat
         if chosen.empty:
             there = ", ".join(str(one) for one in runs["run"]) or "none"
             raise SalcheckError(f"no run {run} in this database: there is {there}")
+        if chosen["question"].iloc[0] not in QUESTIONS:
+            raise SalcheckError(unknown("question", chosen["question"].iloc[0], QUESTIONS))
         return chosen
-    asked = runs if question is None else runs[runs["question"] == question.lower()]
+    asked = runs[runs["question"].isin(QUESTIONS if question is None else [question.lower()])]
     if asked.empty:
         raise SalcheckError(f"no scores yet{f' for {question}' if question else ''}: run `salcheck eval rq1` first")
-    return asked.groupby(["question", "model", "weights", "layer", "dataset"], sort=False).tail(1)
+    return asked.groupby(["question", "model", "weights", "layer", "dataset_digest"], sort=False).tail(1)
 
 
 def _about(row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -138,17 +149,19 @@ def _about(row: Mapping[Any, Any]) -> dict[str, Any]:
 def _section(store: Store, about: dict[str, Any]) -> Section:
     question = QUESTIONS[about["question"]]
     parameters = json.loads(about["parameters"])
-    scores = store.query(SCORES, run=about["run"])
-    main = scores[scores["metric"] == question.metric]
-    tied = scores[(scores["metric"] == "tied") & (scores["value"] > 0)]
-    twins = _twins(store, about["run"], main)
+    main = store.query(SCORES, run=about["run"], metric=question.metric)
+    tied = store.query(TIED, run=about["run"]).set_index("method_id")["images"]
+    methods = store.query(METHODS, run=about["run"]).set_index("id")
     entries = [
-        _entry(int(id), frame, parameters["threshold"], about["seed"]) for id, frame in main.groupby("method_id")
+        _entry(methods, int(id), frame, parameters["threshold"], about["seed"])
+        for id, frame in main.groupby("method_id")
     ]
     names = {entry.id: entry.name for entry in entries}
-    family = [entry for entry in entries if not entry.control and entry.id not in twins]
+    twins = _twins(store, about["run"], entries)
+    asked = [entry for entry in entries if not entry.control]
+    family = [entry for entry in asked if entry.id not in twins or _control(entries, twins[entry.id])]
     adjusted = dict(zip([e.id for e in family], holm([e.summary.wilcoxon for e in family]), strict=True))
-    adjusted |= {id: adjusted[twin] for id, twin in twins.items() if twin in adjusted and not _control(entries, id)}
+    adjusted |= {e.id: adjusted[twins[e.id]] for e in asked if e.id not in adjusted}
     passed = [entry.name for entry in entries if entry.control and _below(entry.summary.wilcoxon)]
     lines = [
         Line(
@@ -160,7 +173,7 @@ def _section(store: Store, about: dict[str, Any]) -> Section:
             summary=entry.summary,
             holm=adjusted.get(entry.id),
             blank=entry.notes.get("blank", 0),
-            tied=int((tied["method_id"] == entry.id).sum()),
+            tied=int(tied.get(entry.id, 0)),
             excluded=entry.notes.get("excluded", 0),
             failed=sum(count for kind, count in entry.notes.items() if kind not in ("blank", "excluded")),
             same_as=names[twins[entry.id]] if entry.id in twins else None,
@@ -183,11 +196,11 @@ class _Entry:
     notes: Mapping[str, int]
 
 
-def _entry(id: int, frame: pd.DataFrame, threshold: float, seed: int) -> _Entry:
+def _entry(methods: pd.DataFrame, id: int, frame: pd.DataFrame, threshold: float, seed: int) -> _Entry:
     kinds = frame["note"].dropna().str.split(":").str[0].value_counts().to_dict()
     values = frame["value"].dropna().to_numpy(dtype=float)
-    name, control = frame["method"].iloc[0], bool(frame["control"].iloc[0])
-    return _Entry(id, name, control, summarise(values, threshold, seed), kinds)
+    method = methods.loc[id]
+    return _Entry(id, method["spec"], bool(method["control"]), summarise(values, threshold, seed), kinds)
 
 
 def _control(entries: Sequence[_Entry], id: int) -> bool:
@@ -211,14 +224,12 @@ def _verdict(question: Question, entry: _Entry, p: float | None, passed: Sequenc
     return question.claim
 
 
-def _twins(store: Store, run: int, main: pd.DataFrame) -> dict[int, int]:
-    """Methods whose maps rank every pixel as another's do, by id, to that other."""
-    scored = set(main["method_id"])
+def _twins(store: Store, run: int, entries: Sequence[_Entry]) -> dict[int, int]:
+    """Methods whose maps rank every pixel as another's do, by id, to that other; controls come first."""
     rows = store.query(SIGNATURES, run=run)
-    table = rows[rows["method_id"].isin(scored)].pivot(
-        index=["role", "image_id"], columns="method_id", values="signature"
-    )
-    signatures = {str(id): table[id].to_numpy(dtype=float) for id in table.columns}
+    table = rows.pivot(index=["role", "image_id"], columns="method_id", values="signature")
+    order = [entry.id for entry in sorted(entries, key=lambda entry: not entry.control) if entry.id in table]
+    signatures = {str(id): table[id].to_numpy(dtype=float) for id in order}
     return {int(name): int(twin) for name, twin in alike(signatures).items()}
 
 
@@ -229,19 +240,27 @@ def _remarks(
     done = int(main.groupby("method_id")["image_id"].nunique().min()) if len(main) else 0
     kept = "correctly classified ones only" if parameters["correct_only"] else "right or wrong"
     twins = [f"{line.method} is {line.same_as}" for line in lines if line.same_as]
-    failed = main[main["note"].notna() & ~main["note"].str.startswith(("blank", "excluded"), na=False)]
+    source = f"{about['dataset']} (seed {about['seed']}), {kept}; reference: {about['reference']}"
     unfinished = f"UNFINISHED: {done} of {drawn} images are scored; the same `salcheck eval` goes on with the rest."
     return [
         *([unfinished] if done < drawn else []),
-        f"{drawn} images drawn from {about['dataset']} (seed {about['seed']}), {kept}; reference: {about['reference']}.",
+        f"{drawn} images drawn from {source}.",
         f"p: one-sided Wilcoxon signed-rank test that scores lie below {threshold:g}, zero_method={ZERO_METHOD}; "
-        f"Holm over the {family} distinct methods of this run, controls not counted; effect: rank-biserial; "
+        f"Holm over the distinct methods of this run ({family}), controls not counted; effect: rank-biserial; "
         f"CI: percentile bootstrap of the median, {CONFIDENCE:.0%}, {RESAMPLES} resamples.",
         "ties: images where position, not value, chose some pixels of a top set; blank: images without a score "
         "because a map has too few positive pixels.",
         *([f"Same ranking of pixels in every image, counted once: {', '.join(twins)}."] if twins else []),
-        *(f"No score for {rows['image_id'].nunique()} image(s): {note}" for note, rows in failed.groupby("note")),
+        *_failures(main),
     ]
+
+
+def _failures(main: pd.DataFrame) -> list[str]:
+    """Why images have no score, the commonest reasons first; blank and excluded ones have their own counts."""
+    failed = main[main["note"].notna() & ~main["note"].str.startswith(("blank", "excluded"), na=False)]
+    images = failed.groupby("note")["image_id"].nunique().sort_values(ascending=False, kind="stable")
+    more = [f"No score for {images[REASONS:].sum()} more image(s), for other reasons."] if len(images) > REASONS else []
+    return [f"No score for {count} image(s): {note}" for note, count in images[:REASONS].items()] + more
 
 
 def _fact_remarks(store: Store, run: int, main: pd.DataFrame, names: Mapping[int, str]) -> list[str]:

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -91,7 +91,7 @@ class Store:
         ]
         with self._one_line(), self._engine.connect() as connection:
             result = connection.execute(sa.text(sql).bindparams(*lists), values)
-            return pd.DataFrame([tuple(row) for row in result], columns=list(result.keys()))
+            return pd.DataFrame([tuple(row) for row in result.fetchall()], columns=list(result.keys()))
 
     def _insert(self, table: sa.Table) -> Any:
         dialect = {"sqlite": sqlite, "postgresql": postgresql}[self._engine.dialect.name]
@@ -257,8 +257,3 @@ def _explain(name: str, error: DBAPIError) -> str:
         if sign in reason:
             return f"database '{name}' {words}"
     return f"database '{name}' answers: {reason}"
-
-
-def chunks_of(values: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
-    """`values`, `size` at a time: databases limit the parameters of one statement."""
-    return (values[start : start + size] for start in range(0, len(values), size))

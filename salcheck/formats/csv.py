@@ -5,7 +5,7 @@ import io
 
 from salcheck.report import Report
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run text that begins so
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet would run text that begins so
 
 
 def render(report: Report) -> str:

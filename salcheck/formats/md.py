@@ -3,6 +3,8 @@
 from salcheck.formats._words import figure, interval, p_value, share
 from salcheck.report import Line, Report, Section
 
+MARKS = "&<>|*[]\\"  # a backslash before a sign would not do: in a table `\\|` still ends a cell
+
 
 def render(report: Report) -> str:
     """One section per run: what was asked of what, the table, and the remarks that belong to its figures."""
@@ -16,7 +18,7 @@ def _section(section: Section) -> str:
     head = [
         f"## {about['question']}: {section.question.title}",
         "",
-        f"{_text(about['subject'])}, layer `{_text(about['layer'])}`, run {about['run']}: "
+        f"{_text(about['subject'])}, layer {_text(about['layer'])}, run {about['run']}: "
         f"{section.question.unit}; {settings}. Source: {section.question.source}.",
         "",
     ]
@@ -31,7 +33,7 @@ def _section(section: Section) -> str:
 
 def _row(line: Line) -> list[str]:
     s = line.summary
-    name = f"*{line.method}*" if line.control else line.method
+    name = f"*{_text(line.method)}*" if line.control else _text(line.method)
     return [
         name,
         str(s.n),
@@ -51,6 +53,6 @@ def _row(line: Line) -> list[str]:
 
 
 def _text(words: object) -> str:
-    """Names and paths are not trusted: one line, no table, no HTML."""
-    line = " ".join(str(words).split())
-    return line.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "'")
+    """Names and paths are not trusted: one line, and nothing in it is a table, a link, a style or HTML."""
+    line = " ".join(str(words).split()).replace("`", "'")
+    return "".join(f"&#{ord(sign)};" if sign in MARKS else sign for sign in line)

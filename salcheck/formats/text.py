@@ -1,46 +1,80 @@
 """For the terminal: the columns that fit, the rest is in the other formats."""
 
-import io
+import itertools
+import re
+import textwrap
+from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from salcheck.formats._words import figure, interval, p_value, share
 from salcheck.report import Line, Report, Section
 
+METHOD, VERDICT = 24, 19  # these columns' least widths, where their texts are longer
+COLUMNS = ("N", "median", "95 % CI", "below", "p Holm")
+SACRIFICES = ("95 % CI", "below", "N")  # what a narrow terminal does without, in this order
+
 
 def render(report: Report) -> str:
-    """Tables as wide as the terminal, without colours, each followed by its remarks."""
-    out = io.StringIO()
-    console = Console(file=out, highlight=False)
-    for section in report.sections:
-        _section(console, section)
-    for remark in report.remarks:
-        console.print(escape(remark))
-    return out.getvalue()
+    """Tables as wide as the terminal, each followed by its remarks."""
+    width = Console().width
+    parts = [_section(section, width) for section in report.sections]
+    return "\n".join([*parts, *("\n".join(_wrap(remark, width)) + "\n" for remark in report.remarks)])
 
 
-def _section(console: Console, section: Section) -> None:
+def _section(section: Section, width: int) -> str:
     about = section.about
-    console.print(escape(f"{about['question']}: {section.question.title}"))
-    console.print(escape(f"{about['subject']}, layer {about['layer']}, run {about['run']}"))
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    table.add_column("method", overflow="fold")
-    below = f"<{section.parameters['threshold']:g}"
-    for name in ("N", "median", "95 % CI", below, "p Holm", "blank"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", overflow="fold")
-    for line in section.lines:
-        table.add_row(*_row(line), style="dim" if line.control else None)
-    console.print(table)
-    for remark in section.remarks:
-        console.print(escape(f"- {remark}"))
-    console.print()
+    title = f"{about['question']}: {section.question.title}"
+    subject = f"{about['subject']}, layer {about['layer']}, run {about['run']}"
+    remarks = [*section.remarks, *_blanks(section.lines)]
+    lines = [*_wrap(title, width), *_wrap(subject, width), "", *_table(section, width), ""]
+    lines += [line for remark in remarks for line in _wrap(f"- {remark}", width, indent="  ")]
+    return "\n".join(lines) + "\n"
 
 
-def _row(line: Line) -> list[str]:
+def _table(section: Section, width: int) -> list[str]:
+    titles = {"below": f"<{section.parameters['threshold']:g}"}
+    rows = [{name: titles.get(name, name) for name in COLUMNS}, *(_numbers(line) for line in section.lines)]
+    method = max([len("method"), *(len(line.method) for line in section.lines)])
+    verdict = max([len("verdict"), *(len(line.verdict) for line in section.lines)])
+    columns = {name: 2 + max(len(row[name]) for row in rows) for name in COLUMNS}
+    for name in SACRIFICES:
+        if min(METHOD, method) + sum(columns.values()) + 2 + min(VERDICT, verdict) > width:
+            del columns[name]
+    spare = width - sum(columns.values()) - 2
+    verdict = min(verdict, max(VERDICT, spare - method))
+    method = max(1, min(method, spare - verdict))
+    words = [("method", "verdict"), *((line.method, line.verdict) for line in section.lines)]
+    table = []
+    for (left, right), row in zip(words, rows, strict=True):
+        figures = "".join(f"{row[name]:>{size}}" for name, size in columns.items())
+        cells = itertools.zip_longest(_break(left, method), [figures], _wrap(right, verdict), fillvalue="")
+        table += [f"{name:{method}}{numbers:{len(figures)}}  {said}".rstrip() for name, numbers, said in cells]
+    table.insert(1, "─" * max(len(line) for line in table))
+    return table
+
+
+def _numbers(line: Line) -> dict[str, str]:
     s = line.summary
-    numbers = [str(s.n), figure(s.median), interval(s.low, s.high), share(s.below), p_value(line.holm), str(line.blank)]
-    return [escape(line.method), *numbers, line.verdict]
+    return {
+        "N": str(s.n),
+        "median": figure(s.median),
+        "95 % CI": interval(s.low, s.high),
+        "below": share(s.below),
+        "p Holm": p_value(line.holm),
+    }
+
+
+def _blanks(lines: Sequence[Line]) -> list[str]:
+    counts = ", ".join(f"{line.method} {line.blank}" for line in lines if line.blank)
+    return [f"Images without a score for a blank map: {counts}."] if counts else []
+
+
+def _wrap(words: str, width: int, indent: str = "") -> list[str]:
+    return textwrap.wrap(words, width, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _break(method: str, width: int) -> list[str]:
+    """A method's name in lines of `width`, after `:` and `,` where that is possible."""
+    spaced = re.sub(r"(?<=[:,])(?=.)", " ", method)
+    return [line.replace(": ", ":").replace(", ", ",") for line in _wrap(spaced, width, indent=" ")]
