@@ -24,7 +24,7 @@ test: $(BIN)/.installed  ## Lint, types and every test that takes seconds
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-test-all: $(BIN)/.installed  ## The long tests too (a wheel in an empty environment, PostgreSQL)
+test-all: $(BIN)/.installed  ## The long tests too (a wheel in an empty environment)
 	$(BIN)/python -m pytest -m 'slow or not slow'
 
 bench: $(BIN)/.installed  ## Speed and memory against a bare forward loop (needs real weights and photographs)

@@ -9,14 +9,15 @@ from typing import Any
 class Question:
     """A diagnostic asked of many images.
 
-    `roles` are the classes that each method explains. The claim holds for a method where `metric` lies
-    below `threshold` by a one-sided Wilcoxon signed-rank test.
+    `roles` are the classes that each method explains, `level` the parameter that a score's level is. The
+    claim holds for a method where `metric` lies below `threshold` by a one-sided Wilcoxon signed-rank test.
     """
 
     title: str
     diagnostic: str
     roles: tuple[str, ...]
     metric: str
+    level: str
     unit: str
     threshold: float
     claim: str
@@ -30,6 +31,7 @@ QUESTIONS = {
         diagnostic="overlap",
         roles=("top1", "top2"),
         metric="overlap",
+        level="percent",
         unit="% of the most salient pixels shared",
         threshold=50.0,
         claim="class-distinct",

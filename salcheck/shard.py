@@ -60,7 +60,7 @@ class Shard:
         self.run = run
         self._store = store
         self._cache = cache
-        self._rows = {item.key: row for row, item in enumerate(run.dataset.items)}
+        self._place = {item.key: row for row, item in enumerate(run.dataset.items)}
         self._files: dict[tuple[str, str], MapFile] = {}
         self._diagnostic = folder.load("diagnostics", run.question.diagnostic)
         self.model_id, self.run_id, self._images, self._methods = register(run, store)
@@ -178,7 +178,7 @@ class Shard:
         """Maps (B, M, h, w) of one method from the cache, or made and put there, with the rows that say so."""
         run, rows = self.run, Rows()
         images = [self._images[item.key] for item in chunk.read]
-        places = [self._rows[item.key] for item in chunk.read]
+        places = [self._place[item.key] for item in chunk.read]
         method_id = self._methods[method.key]
         files = [self._file(method, role) for role in run.question.roles]
         stored = [
@@ -223,7 +223,7 @@ class Shard:
 
     @property
     def _level(self) -> float:
-        return float(self.run.question.parameters["percent"])
+        return float(self.run.question.parameters[self.run.question.level])
 
     def _row(
         self, method: Method, metric: str, level: float, item: Item, value: float | None, note: str | None

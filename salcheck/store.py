@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import json
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -127,7 +128,8 @@ def _url(db: str) -> sa.URL:
     try:
         url = sa.make_url(db)
     except (ArgumentError, ValueError) as error:
-        raise SalcheckError(f"--db '{db}' is neither a file nor a database URL") from error
+        shown = re.sub(r"//.*@", "//***@", db)
+        raise SalcheckError(f"--db '{shown}' is neither a file nor a database URL") from error
     if url.drivername in ("postgres", "postgresql"):
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() not in ("sqlite", "postgresql"):

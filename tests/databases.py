@@ -6,7 +6,7 @@ from typing import Any
 from salcheck import schema
 from salcheck.store import Store, to_json
 
-Scores = Sequence[float | None | str]  # a string is the note of an image without a score
+Scores = Sequence[float | str | None]  # a string is the note of an image without a score
 
 
 def add_run(
@@ -66,7 +66,7 @@ def add_images(store: Store, dataset: int, n: int) -> list[int]:
 
 
 def add_method(store: Store, spec: str, *, control: bool = False) -> int:
-    name = spec.split(":")[0]
+    name = spec.split(":", maxsplit=1)[0]
     values = {"name": name, "spec": spec, "parameters": to_json({"spec": spec}), "inputs": "{}", "control": control}
     return store.identify(schema.methods, values, ["name", "parameters", "inputs"])
 
@@ -97,7 +97,7 @@ def _maps(store: Store, run: int, method: str) -> list[dict[str, Any]]:
     ]
 
 
-def _score(value: float | None | str) -> dict[str, Any]:
+def _score(value: float | str | None) -> dict[str, Any]:
     if isinstance(value, str):
         return {"value": None, "note": value}
     return {"value": value, "note": None}

@@ -10,14 +10,15 @@ from rich.console import Console
 from salcheck.formats._words import figure, interval, p_value, share
 from salcheck.report import Line, Report, Section
 
+NARROWEST = 40
 METHOD, VERDICT = 24, 19  # these columns' least widths, where their texts are longer
 COLUMNS = ("N", "median", "95 % CI", "below", "p Holm")
 SACRIFICES = ("95 % CI", "below", "N")  # what a narrow terminal does without, in this order
 
 
 def render(report: Report) -> str:
-    """Tables as wide as the terminal, each followed by its remarks."""
-    width = Console().width
+    """Tables as wide as the terminal allows, each followed by its remarks."""
+    width = max(NARROWEST, Console().width)
     parts = [_section(section, width) for section in report.sections]
     return "\n".join([*parts, *("\n".join(_wrap(remark, width)) + "\n" for remark in report.remarks)])
 
@@ -42,8 +43,8 @@ def _table(section: Section, width: int) -> list[str]:
         if min(METHOD, method) + sum(columns.values()) + 2 + min(VERDICT, verdict) > width:
             del columns[name]
     spare = width - sum(columns.values()) - 2
-    verdict = min(verdict, max(VERDICT, spare - method))
-    method = max(1, min(method, spare - verdict))
+    method = max(6, min(method, max(METHOD, spare - verdict), spare - min(VERDICT, verdict)))
+    verdict = min(verdict, spare - method)
     words = [("method", "verdict"), *((line.method, line.verdict) for line in section.lines)]
     table = []
     for (left, right), row in zip(words, rows, strict=True):

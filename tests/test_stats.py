@@ -1,0 +1,262 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from salcheck.stats import (
+    alike,
+    holm,
+    median_interval,
+    rank_biserial_below,
+    sign_test_below,
+    summarise,
+    wilcoxon_below,
+)
+
+NAN = float("nan")
+
+
+def scores_of(*groups):
+    return np.repeat([float(value) for value, _ in groups], [count for _, count in groups])
+
+
+def rank_sum_above(signed_ranks):
+    return sum(rank for rank in signed_ranks if rank > 0)
+
+
+# Wilcoxon
+
+
+def test_all_below_is_evidence_all_above_and_all_at_the_threshold_are_not():
+    assert wilcoxon_below(scores_of((40, 30)), 50) < 1e-6
+    assert wilcoxon_below(scores_of((60, 30)), 50) > 1 - 1e-6
+    assert wilcoxon_below(scores_of((50, 30)), 50) == 1
+
+
+@pytest.mark.parametrize("step", [1e-6, 1, 4], ids=["no ties", "ties", "many ties and zeros"])
+@pytest.mark.parametrize("n", [1, 2, 5, 10])
+def test_wilcoxon_is_the_share_of_sign_patterns_with_as_small_a_rank_sum(n, step):
+    scores = 50 + step * np.round(np.random.default_rng(n).normal(-1, 5, n) / step)
+    ranks = scipy_stats.rankdata(np.abs(scores - 50))
+    seen = rank_sum_above(ranks * np.sign(scores - 50))
+    kept = ranks[scores != 50]
+    patterns = [rank_sum_above(kept * signs) for signs in itertools.product((-1, 1), repeat=len(kept))]
+    assert wilcoxon_below(scores, 50) == pytest.approx(np.mean([total <= seen for total in patterns]))
+
+
+@pytest.mark.parametrize("n", [20, 50, 51, 300])
+def test_wilcoxon_is_scipy_s(n):
+    scores = np.random.default_rng(n).normal(49, 5, n)
+    p = scipy_stats.wilcoxon(scores - 50, alternative="less").pvalue  # no zeros: no zero_method
+    assert wilcoxon_below(scores, 50) == pytest.approx(p)
+
+
+def test_exact_and_approximate_wilcoxon_meet():
+    scores = np.round(np.random.default_rng(1).normal(49, 5, 51))
+    assert wilcoxon_below(scores[:50], 50) == pytest.approx(wilcoxon_below(scores, 50), abs=0.02)
+
+
+def test_wilcoxon_ranks_scores_at_the_threshold_and_then_drops_them():
+    scores = np.array([50, 50, 50, 49, 52, 44, 43, 47, 58, 41, 50, 30, 20, 52, 55, 61, 45, 38, 70] * 3, dtype=float)
+    d = scores - 50
+    ranks = scipy_stats.rankdata(np.abs(d))
+    above, kept = ranks[d > 0].sum(), ranks[d != 0]
+    z = (above - kept.sum() / 2) / math.sqrt((kept**2).sum() / 4)
+    assert wilcoxon_below(scores, 50) == pytest.approx(scipy_stats.norm.cdf(z), rel=1e-9)
+
+
+def test_wilcoxon_of_the_mirrored_scores_is_the_other_tail():
+    scores = np.random.default_rng(0).normal(48, 10, 200)
+    assert wilcoxon_below(scores, 50) + wilcoxon_below(100 - scores, 50) == pytest.approx(1)
+
+
+def test_wilcoxon_keeps_its_level_under_the_null():
+    rng = np.random.default_rng(0)
+    rejected = [wilcoxon_below(rng.normal(50, 10, 25), 50) < 0.05 for _ in range(1000)]
+    assert 0.03 < np.mean(rejected) < 0.07
+
+
+# Sign test
+
+
+@pytest.mark.parametrize(("below", "at", "above"), [(1, 0, 0), (7, 0, 3), (7, 5, 3), (0, 2, 4), (300, 0, 260)])
+def test_sign_test_is_the_binomial_tail_without_scores_at_the_threshold(below, at, above):
+    n = below + above
+    expected = sum(math.comb(n, k) for k in range(below, n + 1)) / 2**n
+    scores = scores_of((40, below), (50, at), (60, above))
+    assert sign_test_below(scores, 50) == pytest.approx(expected)
+
+
+def test_sign_test_of_nothing_but_the_threshold_is_no_evidence():
+    assert sign_test_below(scores_of((50, 8)), 50) == 1
+
+
+# The examples of spec/case.md, 9.3: Wilcoxon's test is not about the median
+
+
+def test_a_median_above_the_threshold_can_still_reject():
+    summary = summarise(scores_of((60, 520), (0, 480)), 50)
+    assert summary.median == 60
+    assert summary.wilcoxon == pytest.approx(8e-39, rel=0.1)
+    assert summary.sign > 0.85
+    assert (summary.below, summary.low, summary.high) == (0.48, 0, 60)
+
+
+def test_a_median_below_the_threshold_need_not_reject():
+    summary = summarise(scores_of((45, 520), (100, 480)), 50)
+    assert summary.median == 45
+    assert summary.wilcoxon > 0.999
+    assert summary.sign == pytest.approx(0.109, abs=0.01)
+    assert summary.below == 0.52
+
+
+# Effect
+
+
+def test_rank_biserial_is_one_minus_one_or_zero_in_its_limits():
+    assert rank_biserial_below(scores_of((10, 3), (49, 2)), 50) == 1
+    assert rank_biserial_below(scores_of((51, 3), (99, 2)), 50) == -1
+    assert rank_biserial_below(scores_of((50, 4)), 50) == 0
+    assert rank_biserial_below(scores_of((40, 5), (60, 5)), 50) == 0
+
+
+def test_rank_biserial_counts_ranks_by_hand():
+    # |d| = 1, 2, 2, 5 and one at the threshold: ranks 1, 2.5, 2.5, 4; below: 2.5 + 4, above: 1 + 2.5
+    assert rank_biserial_below(np.array([51.0, 48.0, 52.0, 45.0, 50.0]), 50) == pytest.approx((6.5 - 3.5) / 10)
+
+
+def test_rank_biserial_is_the_share_of_walsh_averages_below_minus_the_share_above():
+    scores = np.random.default_rng(0).normal(47, 10, 15)
+    pairs = itertools.combinations_with_replacement(scores - 50, 2)
+    signs = [np.sign(a + b) for a, b in pairs]
+    assert rank_biserial_below(scores, 50) == pytest.approx(-np.mean(signs))
+
+
+# Interval
+
+
+def exact_interval_of_odd(scores):
+    """Quantiles of the bootstrap median: it is at most the k-th score where most of n draws are."""
+    n, ordered = len(scores), np.sort(scores)
+    at_most = scipy_stats.binom.sf((n - 1) // 2, n, np.arange(1, n + 1) / n)
+    return ordered[np.searchsorted(at_most, 0.025)], ordered[np.searchsorted(at_most, 0.975)]
+
+
+@pytest.mark.parametrize("n", [3, 11, 101, 1001])
+def test_interval_has_the_ends_of_the_exact_bootstrap_distribution(n):
+    scores = np.arange(n, dtype=float)
+    exact = exact_interval_of_odd(scores)
+    assert median_interval(scores) == pytest.approx(exact, abs=max(1, 0.02 * math.sqrt(n)))
+
+
+@pytest.mark.parametrize("n", [2, 5, 12, 60])
+def test_interval_agrees_with_resampling_image_by_image(n):
+    rng = np.random.default_rng(n)
+    scores = np.sort(rng.exponential(20, n))
+    medians = np.median(scores[rng.integers(0, n, (40_000, n))], axis=1)
+    for own, quantile in zip(median_interval(scores), (0.025, 0.975), strict=True):
+        near = np.quantile(medians, [quantile - 0.005, quantile + 0.005])
+        assert near[0] <= own <= near[1]
+
+
+def test_interval_covers_the_median_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    intervals = [median_interval(rng.exponential(1, 80), seed) for seed in range(600)]
+    covered = np.mean([low <= math.log(2) <= high for low, high in intervals])
+    assert 0.92 < covered < 0.98
+
+
+def test_interval_is_of_scores_repeats_itself_and_does_not_read_their_order():
+    scores = np.random.default_rng(0).normal(size=41)
+    low, high = median_interval(scores, seed=3)
+    assert low in scores
+    assert high in scores
+    assert median_interval(scores[::-1], seed=3) == (low, high)
+    assert median_interval(np.array([7.0])) == (7, 7)
+    assert median_interval(np.array([7.0] * 8)) == (7, 7)
+
+
+# Summary
+
+
+def test_no_scores_have_no_numbers():
+    summary = summarise([], 50)
+    assert summary.n == 0
+    assert {summary.mean, summary.median, summary.sd, summary.wilcoxon, summary.sign, summary.effect} == {None}
+
+
+def test_one_score_has_no_deviation_and_half_a_chance():
+    summary = summarise([10], 50)
+    assert (summary.n, summary.mean, summary.median, summary.low, summary.high) == (1, 10, 10, 10, 10)
+    assert (summary.sd, summary.wilcoxon, summary.sign, summary.effect) == (None, 0.5, 0.5, 1)
+
+
+def test_two_scores_by_hand():
+    summary = summarise([10, 50], 50)
+    assert (summary.mean, summary.median, summary.below, summary.at_threshold) == (30, 30, 0.5, 1)
+    assert summary.sd == pytest.approx(math.sqrt(800))
+    assert 0 < summary.wilcoxon <= 0.5
+
+
+def test_numbers_are_plain_floats():
+    summary = summarise(np.array([1.0, 2.0, 3.0], dtype=np.float32), 50)
+    assert all(type(value) in (int, float) for value in vars(summary).values())
+
+
+# Holm
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_is_its_definition():
+    p = np.random.default_rng(0).uniform(0, 0.2, 20)
+    order = np.argsort(p)
+    expected = np.empty(20)
+    for step, index in enumerate(order):
+        expected[index] = min(1, max((20 - earlier) * p[order[earlier]] for earlier in range(step + 1)))
+    assert holm(p.tolist()) == pytest.approx(expected)
+
+
+def test_holm_is_that_of_statsmodels():
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    p = np.random.default_rng(1).uniform(0, 0.1, 30).round(3).tolist()
+    assert holm(p) == pytest.approx(multitest.multipletests(p, method="holm")[1])
+
+
+def test_holm_leaves_out_what_is_missing():
+    assert holm([None, 0.02, None, 0.03]) == [None, pytest.approx(0.04), None, pytest.approx(0.04)]
+    assert holm([]) == []
+    assert holm([None]) == [None]
+    assert holm([0.3]) == [pytest.approx(0.3)]
+
+
+# Methods under another name
+
+
+def signatures(**methods):
+    return {name: np.array(values, dtype=float) for name, values in methods.items()}
+
+
+def test_twins_are_named_by_the_first_of_them():
+    found = alike(signatures(a=[1, 2], b=[3, 4], c=[1, 2], d=[3, 4], e=[1, 2]))
+    assert found == {"c": "a", "d": "b", "e": "a"}
+
+
+def test_blanks_must_be_in_the_same_places():
+    assert alike(signatures(a=[1, NAN, 2], b=[1, NAN, 2])) == {"b": "a"}
+    assert alike(signatures(a=[1, NAN, 2], b=[1, 5, 2])) == {}
+    assert alike(signatures(a=[1, NAN, 2], b=[NAN, 1, 2])) == {}
+
+
+def test_one_image_apart_is_no_twin():
+    assert alike(signatures(a=[0.1] * 100, b=[0.1] * 99 + [0.1 + 2e-4])) == {}
+    assert alike(signatures(a=[0.1] * 100, b=[0.1 + 1e-5] * 100)) == {"b": "a"}
+
+
+def test_methods_with_no_map_or_only_blank_ones_are_nobodys_twins():
+    assert alike(signatures(a=[], b=[])) == {}
+    assert alike(signatures(a=[NAN, NAN], b=[NAN, NAN])) == {}
