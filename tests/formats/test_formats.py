@@ -145,7 +145,7 @@ def test_text_has_all_columns_where_there_is_room_and_always_the_median_and_p(re
     heads = {}
     for width in (40, 60, 120):
         monkeypatch.setenv("COLUMNS", str(width))
-        heads[width] = next(line for line in render("text", report).splitlines() if line.startswith("method"))
+        heads[width] = next(line for line in render("text", report).splitlines() if line.startswith(" method"))
     assert heads[120].split() == ["method", "N", "median", "95", "%", "CI", "<50", "p", "Holm", "verdict"]
     for head in heads.values():
         assert "median" in head
@@ -155,8 +155,8 @@ def test_text_has_all_columns_where_there_is_room_and_always_the_median_and_p(re
 def test_text_lines_up_its_columns(report, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     lines = render("text", report).splitlines()
-    head = next(line for line in lines if line.startswith("method"))
-    case, random = (next(line for line in lines if line.startswith(f"{name} ")) for name in ("case", "random"))
+    head = next(line for line in lines if line.startswith(" method"))
+    case, random = (next(line for line in lines if line.startswith(f" {name} ")) for name in ("case", "random"))
     end = head.index("median") + len("median")
     assert case[:end].endswith(" 21.2")
     assert random[:end].endswith(" 2.5")
