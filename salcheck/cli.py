@@ -1,5 +1,6 @@
 """The command line: parse, call, print. Everything heavy is imported inside the commands."""
 
+import io
 import shlex
 import sys
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from salcheck import __version__, folder
+from salcheck.archs import ARCHS
 from salcheck.errors import SalcheckError
+from salcheck.questions import QUESTIONS
 
 app = typer.Typer(
     name="salcheck",
@@ -16,32 +19,53 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # boxes cut long words and leave half of a narrow terminal empty
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+LARGEST = 2**31 - 1  # what an integer column of any database holds
+
+
+def _number(value: float | None) -> float | None:
+    if value is not None and not value <= LARGEST:  # so written, it also stops NaN, which passes a min and a max
+        raise typer.BadParameter(f"it is a number up to {LARGEST}.")
+    return value
+
+
 Arch = Annotated[
-    str,
-    typer.Option(help="Short name, timm name, hf-hub:org/name or local-dir:PATH.", metavar="MODEL", show_default=True),
+    str, typer.Option(help=f"hf-hub:org/name, local-dir:PATH, any timm name, or {', '.join(ARCHS)}.", metavar="MODEL")
 ]
 Checkpoint = Annotated[
     Path | None, typer.Option(help="Your own weights for --arch: .safetensors, or a .pth state dict.", metavar="FILE")
 ]
-Layer = Annotated[str, typer.Option(help="Where the model is cut: features, paper or a module path.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda[:i] or mps.")]
+Layer = Annotated[str, typer.Option(help="Where the model is cut: features, paper or a module path.", metavar="LAYER")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda[:i] or mps.", metavar="DEVICE")]
 Reference = Annotated[
     Path | None,
     typer.Option(help="Held-out images in class folders, for methods that need them (case).", metavar="DIR"),
 ]
-Seed = Annotated[int, typer.Option(help="Decides which images are drawn and everything random.", min=0)]
-BatchSize = Annotated[int, typer.Option(help="Images per forward pass.", min=1)]
+Seed = Annotated[
+    int,
+    typer.Option(help="Decides which images are drawn and everything random.", min=0, metavar="N", callback=_number),
+]
+BatchSize = Annotated[int, typer.Option(help="Images per forward pass.", min=1, metavar="N", callback=_number)]
 Db = Annotated[
-    str | None, typer.Option(help="SQLite file or postgresql:// URL. [default: salcheck.db]", envvar="SALCHECK_DB")
+    str | None,
+    typer.Option(
+        help="SQLite file or postgresql:// URL.", envvar="SALCHECK_DB", metavar="DB", show_default="salcheck.db"
+    ),
 ]
 Format = Annotated[
     str | None,
-    typer.Option("--format", help=f"{', '.join(folder.names('formats'))}. [default: text, or --out's suffix]"),
+    typer.Option(
+        "--format",
+        help=f"{', '.join(folder.names('formats'))}.",
+        metavar="NAME",
+        show_default="as --out, or text",
+    ),
 ]
 METHODS = f"One or more of {', '.join(folder.names('methods'))}, or all; case:contrast=logits,k=3 sets parameters."
+ASKED = " ".join(f"{name}: {question.title}" for name, question in QUESTIONS.items())
 
 
 @app.callback(invoke_without_command=True)
@@ -53,8 +77,8 @@ def salcheck(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 @app.command()
 def explain(
-    images: Annotated[list[Path], typer.Argument(help="Photographs.", metavar="IMG...")],
-    method: Annotated[list[str], typer.Option("--method", "-m", help=METHODS)] = ["case"],  # noqa: B006
+    images: Annotated[list[Path], typer.Argument(help="Photographs.", metavar="IMG")],
+    method: Annotated[list[str], typer.Option("--method", "-m", help=METHODS, metavar="METHODS")] = ["case"],  # noqa: B006
     arch: Arch = "resnet",
     checkpoint: Checkpoint = None,
     classes: Annotated[
@@ -71,7 +95,7 @@ def explain(
     seed: Seed = 0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Make maps of single images: pictures, and where each map's mass lies."""
+    """Make maps of single images. Each comes as a picture, with where its mass lies, and as numbers with --raw."""
     from salcheck.explain import explain as explain_images
     from salcheck.methods import parse_methods
     from salcheck.models import load_model
@@ -80,16 +104,19 @@ def explain(
     methods = parse_methods(method)
     model = load_model(arch, checkpoint=checkpoint, layer=layer, device=device)
     references, notes = _references(methods, model, reference)
+    results = explain_images(model, images, methods, classes, references, seed)
     output = Output(model, methods, out, raw, json, notes)
-    for explained in explain_images(model, images, methods, classes, references, seed):
+    for explained in results:
         output.add(explained)
     raise typer.Exit(output.close())
 
 
 @app.command("eval")
 def evaluate(
-    question: Annotated[str, typer.Argument(help="rq1: do the maps for the two most likely classes differ?")],
-    methods: Annotated[list[str], typer.Option("--methods", "-m", help=f"{METHODS} Controls always join.")] = ["all"],  # noqa: B006
+    question: Annotated[str, typer.Argument(help=ASKED, metavar="QUESTION")],
+    methods: Annotated[
+        list[str], typer.Option("--methods", "-m", help=f"{METHODS} Controls join.", metavar="METHODS")
+    ] = ["all"],  # noqa: B006
     arch: Arch = "resnet",
     checkpoint: Checkpoint = None,
     layer: Layer = "features",
@@ -97,8 +124,9 @@ def evaluate(
     dataset: Annotated[
         str | None,
         typer.Option(
-            help=f"{', '.join(folder.names('datasets'))}. [default: folder with --data; scenes with --arch scenes; "
-            "else imagenette, which downloads itself]"
+            help=f"{', '.join(folder.names('datasets'))}.",
+            metavar="NAME",
+            show_default="folder with --data, scenes with --arch scenes, else imagenette, which downloads itself",
         ),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Where the dataset lies.", metavar="DIR")] = None,
@@ -106,13 +134,28 @@ def evaluate(
     allow_overlap: Annotated[
         bool, typer.Option("--allow-overlap", help="Let reference images be evaluated too; the report says so.")
     ] = False,
-    n: Annotated[int, typer.Option("--n", "-n", help="Images to draw.", min=1)] = 500,
+    n: Annotated[int, typer.Option("--n", "-n", help="Images to draw.", min=1, metavar="N")] = 500,
     seed: Seed = 0,
     percent: Annotated[
-        float, typer.Option(help="Size of the sets of most salient pixels, in % of the picture.", min=0.01, max=100)
+        float,
+        typer.Option(
+            help="Size of the sets of most salient pixels, in % of the picture.",
+            min=0.01,
+            max=100,
+            metavar="P",
+            callback=_number,
+        ),
     ] = 5.0,
     threshold: Annotated[
-        float | None, typer.Option(help="What the score must lie below. [default: 50]", min=0, max=100)
+        float | None,
+        typer.Option(
+            help="What the score must lie below.",
+            min=0,
+            max=100,
+            metavar="T",
+            callback=_number,
+            show_default="the question's own",
+        ),
     ] = None,
     all_images: Annotated[
         bool, typer.Option("--all-images", help="Also images that the model gets wrong, or has no label for.")
@@ -120,9 +163,10 @@ def evaluate(
     batch_size: BatchSize = 8,
     db: Db = None,
 ) -> None:
-    """Ask a question of many images and store every score. Repeated or killed, nothing is done twice."""
+    """Ask a question of many images. Every score is stored; repeated or killed, nothing is done twice."""
     from salcheck import evaluate as engine
     from salcheck.cache import cache_folder
+    from salcheck.datasets._files import portable
     from salcheck.methods import parse_methods
     from salcheck.models import load_model
     from salcheck.store import Store, default_db
@@ -148,7 +192,7 @@ def evaluate(
                 correct_only=not all_images,
                 allow_overlap=allow_overlap,
                 batch_size=batch_size,
-                command=shlex.join(["salcheck", *sys.argv[1:]]),
+                command=portable(shlex.join(["salcheck", *sys.argv[1:]])),
                 cache=cache,
                 progress=show,
             )
@@ -160,14 +204,16 @@ def evaluate(
 @app.command()
 def report(
     format: Format = None,
-    question: Annotated[str | None, typer.Option(help="Only this question.")] = None,
-    run: Annotated[int | None, typer.Option(help="Only this run, by its number.", metavar="ID")] = None,
+    question: Annotated[str | None, typer.Option(help="Only this question.", metavar="QUESTION")] = None,
+    run: Annotated[
+        int | None, typer.Option(help="Only this run, by its number.", metavar="ID", callback=_number)
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write to this file instead of the terminal.", metavar="FILE")
     ] = None,
     db: Db = None,
 ) -> None:
-    """Say what the stored scores say: tables, tests, controls and verdicts."""
+    """Say what the stored scores say. Tables, tests, controls and verdicts."""
     from salcheck.report import make_report
     from salcheck.store import Store, default_db
 
@@ -186,7 +232,7 @@ def report(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything it makes.", metavar="DIR")] = Path("salcheck-demo"),
 ) -> None:
-    """The whole path in under a minute, without network or data: scenes, maps, 200 images, a report."""
+    """Show the whole path in a minute. Needs no network and no data: scenes, maps, 200 images, a report."""
     from salcheck.demo import run_demo
 
     run_demo(out)
@@ -200,7 +246,7 @@ def train(
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
-    """Train the built-in scenes model anew; use the result as --arch local-dir:DIR."""
+    """Train the built-in model anew. Use the result as --arch local-dir:DIR."""
     from salcheck.models import pick_device
     from salcheck.train import train as train_model
 
@@ -220,6 +266,8 @@ def _references(methods: Any, model: Any, reference: Path | None) -> tuple[dict[
     if reference is None:
         return {}, ["no reference images (--reference DIR): case contrasts with the image's own top logits"]
     held = engine.open_data("folder", reference, model, 0)
+    if not any(item.labels for item in held.items):
+        raise SalcheckError(f"no folder of '{reference}' is a class of the model: name them by wnid, index or name")
     with progress("reference", "images") as show:
         return dict(references.build(needed, model, held, cache_folder(), 8, lambda done: show(done, len(held)))), []
 
@@ -235,14 +283,18 @@ def _write(file: Path, text: str) -> None:
 
 def main() -> None:
     """The entry point: a user's mistake is one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show is no reason to stop
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except SalcheckError as error:
-        typer.echo(f"salcheck: {' '.join(str(error).split())}", err=True)
+        typer.echo(f"salcheck: {folder.one_line(error)}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("salcheck: stopped; the same command goes on where it was", err=True)
-        sys.exit(130)
+    except SystemExit as done:
+        if done.code == 130:  # what typer makes of Ctrl-C
+            typer.echo("salcheck: stopped; `eval` goes on where it was when it is called again", err=True)
+        raise
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from salcheck.datasets import Dataset, Item
+from salcheck.datasets._files import portable
 from salcheck.diagnostics.overlap import score as overlap_score
 from salcheck.errors import SalcheckError
 from salcheck.images import read_image
@@ -51,27 +52,32 @@ def explain(
     seed: int = 0,
     batch_size: int = 8,
 ) -> Iterator[Explained | SalcheckError]:
-    """One result per path, in order: the explanation, or the error that kept the image from being read.
+    """One result per path, in order: the explanation, or the error that kept the image from having one.
 
     asked: classes as typed (`top1`, an index or a name); maps by method as typed.
+    Raises SalcheckError, before any image is read, for a class that the model does not have.
     """
     wanted = [_class_of(text, model) for text in asked]
-    where = {str(path): path for path in paths}
-    dataset = Dataset("images", "", [Item(str(p)) for p in paths], lambda item: read_image(where[item.key]))
-    for chunk in batches(model, dataset, dataset.items, batch_size):
-        done = iter(_explain_chunk(model, chunk, methods, wanted, references, seed) if chunk.read else ())
-        for item in chunk.items:
-            failure = chunk.failures.get(item.key)
-            yield SalcheckError(failure) if failure else next(done)
+
+    def results() -> Iterator[Explained | SalcheckError]:
+        items = [Item(str(path)) for path in paths]
+        dataset = Dataset("images", "", items, lambda item: read_image(Path(item.key)))
+        for chunk in batches(model, dataset, items, batch_size):
+            done = iter(_explain_chunk(model, chunk, methods, wanted, references, seed) if chunk.read else ())
+            for item in chunk.items:
+                failure = chunk.failures.get(item.key)
+                yield SalcheckError(failure) if failure else next(done)
+
+    return results()
 
 
 def _class_of(text: str, model: Model) -> int | str:
     """A class index, or `topK` in lower case for what depends on the image."""
-    ranked = re.fullmatch(r"top(\d+)", text.strip().lower())
+    ranked = re.fullmatch(r"top([0-9]{1,60})", text.strip().lower())
     if not ranked:
         return model.labels.resolve(text)
     if not 1 <= int(ranked[1]) <= len(model.labels):
-        raise SalcheckError(f"class {text}: the model has top1 to top{len(model.labels)}")
+        raise SalcheckError(f"class {text} is out of range: the model has top1 to top{len(model.labels)}")
     return f"top{int(ranked[1])}"
 
 
@@ -82,8 +88,8 @@ def _explain_chunk(
     wanted: Sequence[int | str],
     references: Mapping[str, Any],
     seed: int,
-) -> list[Explained]:
-    seeds = [image_seed(seed, Path(item.key).name) for item in chunk.read]
+) -> list[Explained | SalcheckError]:
+    seeds = [image_seed(seed, portable(Path(item.key).name)) for item in chunk.read]
     view = model.view(lambda: model.batch(chunk.tensors), seeds)
     order = view.logits.argsort(dim=-1, descending=True, stable=True)
     columns = [order[:, int(c[3:]) - 1] if isinstance(c, str) else torch.full_like(order[:, 0], c) for c in wanted]
@@ -96,8 +102,11 @@ def _explain_chunk(
         for name, grids in maps.items():
             values = overlap_score(view, grids, percent=OVERLAP_PERCENT).values["overlap"].tolist()
             overlaps[name] = [None if value != value else value for value in values]  # noqa: PLR0124 (NaN)
+    finite = view.logits.isfinite().all(-1).tolist()
     return [
-        Explained(
+        SalcheckError(f"no map of '{item.key}': the model's scores for it are not finite, are its weights sound?")
+        if not finite[b]
+        else Explained(
             path=Path(item.key),
             picture=model.picture(chunk.tensors[b]),
             logits=view.logits[b].cpu(),

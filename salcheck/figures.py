@@ -1,5 +1,7 @@
 """Pictures: what the model saw, and each map laid over it."""
 
+import textwrap
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,13 +38,17 @@ def draw_overlays(
     for axis, values, title in zip(axes[1:], maps, titles, strict=False):
         _overlay(figure, axis, picture, np.nan_to_num(np.maximum(values, 0)))
         axis.set_title(title, fontsize=10, parse_math=False)
-    figure.supxlabel(footer, fontsize=9, parse_math=False)
-    atomic_write(file, lambda out: figure.savefig(out, format="png", dpi=110))
+    figure.supxlabel(textwrap.fill(footer, 50 * columns), fontsize=9, parse_math=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks shows as boxes
+        atomic_write(file, lambda out: figure.savefig(out, format="png", dpi=110))
 
 
 def _overlay(figure: Figure, axis: Axes, picture: NDArray[np.float32], values: NDArray[np.float32]) -> None:
     """The map's colour covers the more the higher its value, so that the photograph shows where it is low."""
     peak = float(values.max())
+    if peak <= 0:
+        axis.text(0.5, 0.5, "blank: no positive value", color="white", ha="center", transform=axis.transAxes)
     scale = Normalize(0, peak if peak > 0 else 1)
     colours = ScalarMappable(scale, COLOURS)
     grey = picture.mean(axis=-1, keepdims=True).repeat(3, axis=-1) * 0.8
@@ -51,6 +57,7 @@ def _overlay(figure: Figure, axis: Axes, picture: NDArray[np.float32], values: N
     bar = figure.colorbar(colours, ax=axis, fraction=0.046, pad=0.02)
     bar.ax.tick_params(labelsize=7)
     bar.ax.ticklabel_format(axis="y", scilimits=(-2, 3))
+    bar.ax.yaxis.get_offset_text().set_fontsize(7)
 
 
 def shorten(name: str, limit: int = 24) -> str:

@@ -44,7 +44,14 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> str:
     hint = f"did you mean {' or '.join(near)}?" if near else ""
     shown = known if len(known) <= 20 else []
     listing = f"known: {', '.join(shown)}" if shown else ""
-    return f"unknown {kind} '{given}': " + ("; ".join(filter(None, [hint, listing])) or "no name comes near")
+    shortened = given if len(given) <= 60 else given[:59] + "…"
+    return f"unknown {kind} '{shortened}': " + ("; ".join(filter(None, [hint, listing])) or "no name comes near")
+
+
+def one_line(text: object) -> str:
+    """Text that nobody vouches for, on one line that any terminal shows as it is: no line ends, no control codes."""
+    line = " ".join(str(text).split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
 
 
 def _plain(name: str) -> str:

@@ -1,7 +1,8 @@
 """Read a picture that nobody vouches for: upright, RGB, eight bits, or one line that says why not."""
 
-import io
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,19 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from salcheck.errors import SalcheckError
 
+# What Pillow's decoders raise on a file that is cut short or altered.
+DAMAGED = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError),
+    *(MemoryError, struct.error, zlib.error),
+)
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+# Not Pillow's whole list: its EPS reader starts another program on the file.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MAX_PIXELS = 120_000_000  # a 12k x 10k photograph; above it a small file is more likely a bomb
+
+# Pillow warns of what can still be read, and below twice its own limit of pixels. Once for all: pictures are
+# read in threads, where catch_warnings is not safe.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def read_image(path: Path) -> Image.Image:
@@ -19,26 +31,24 @@ def read_image(path: Path) -> Image.Image:
     Transparency is laid on white; 16-bit grey is scaled to 8 bits, not clipped.
     Raises SalcheckError where the file is missing, a folder, no picture, cut short or too large.
     """
-    if path.is_dir():
-        raise SalcheckError(f"'{path}' is a folder: name an image file (a whole folder goes to `eval --data`)")
     try:
-        data = path.read_bytes()
+        file = path.open("rb")
+    except IsADirectoryError as error:
+        raise SalcheckError(
+            f"'{path}' is a folder: name an image file (a whole folder goes to `eval --data`)"
+        ) from error
     except OSError as error:
         raise SalcheckError(f"cannot read image '{path}': {error.strerror or error}") from error
     try:
-        with warnings.catch_warnings():
-            # Pillow only warns between one and two times its own limit; ours is checked below.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise SalcheckError(_too_large(path, f"{image.width}x{image.height} pixels"))
-                return _to_rgb(ImageOps.exif_transpose(image))
+        with file, Image.open(file, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise SalcheckError(_too_large(path, f"{image.width}x{image.height} pixels"))
+            return _to_rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
         raise SalcheckError(_too_large(path, "a decompression bomb by its header")) from error
     except UnidentifiedImageError as error:
-        raise SalcheckError(f"'{path}' is no image that can be read: give a JPEG, PNG, GIF or WebP") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, MemoryError) as error:
-        # Pillow's decoders raise any of these on a damaged file.
+        raise SalcheckError(f"'{path}' is no image that can be read: give {', '.join(FORMATS)}") from error
+    except DAMAGED as error:
         raise SalcheckError(f"image '{path}' is damaged ({error}): save or fetch it again") from error
 
 

@@ -1,5 +1,6 @@
 """What a model's classes are called, and which class a user means."""
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -12,8 +13,8 @@ class Labels:
     """Names of a model's N classes; `ids` are short unique codes (wnids) where the classes have them."""
 
     def __init__(self, names: Sequence[str], ids: Sequence[str] = ()):
-        self.names = tuple(names)
-        self.ids = tuple(ids)
+        self.names = tuple(str(name) for name in names)
+        self.ids = tuple(str(one) for one in ids)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -27,7 +28,7 @@ class Labels:
         found: dict[str, list[int]] = {}
         for index, name in enumerate(self.names):
             whole = [name, *self.ids[index : index + 1]]
-            for word in {text.strip().lower() for text in [*whole, *name.split(",")]}:
+            for word in {_spaced(text) for text in [*whole, *name.split(",")]} - {""}:
                 found.setdefault(word, []).append(index)
         return found
 
@@ -36,7 +37,7 @@ class Labels:
         found = self._meanings.get(_spaced(name))
         if found:
             return found[0] if len(found) == 1 else None
-        if name.isascii() and name.isdigit() and int(name) < len(self):
+        if re.fullmatch(r"[0-9]{1,9}", name) and int(name) < len(self):
             return int(name)
         return None
 
@@ -45,11 +46,11 @@ class Labels:
         index = self.index(text)
         if index is not None:
             return index
-        if text.lstrip("-").isdigit():
+        if re.fullmatch(r"-?[0-9]{1,60}", text):
             raise SalcheckError(f"class {text} is out of range: the model has classes 0 to {len(self) - 1}")
         several = self._meanings.get(_spaced(text))
         if several:
-            choices = "; ".join(f"{i} ({self.names[i]})" for i in several)
+            choices = "; ".join(f"{i} ({', '.join([*self.ids[i : i + 1], self.names[i]])})" for i in several)
             raise SalcheckError(f"class '{text}' means several classes: give the number of one: {choices}")
         raise SalcheckError(unknown("class", text, self._meanings))
 

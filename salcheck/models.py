@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import logging
-import pickle
+import os
 import socket
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -87,6 +87,10 @@ def load_model(arch: str, *, checkpoint: Path | None = None, layer: str = FEATUR
     row = ARCHS.get(arch.lower())
     net = _create(row.model if row else arch, arch, checkpoint).eval().requires_grad_(False).to(where)
     config = resolve_model_data_config(net)
+    if net.num_classes < 1:
+        raise SalcheckError(f"'{arch}' has no classes: a map explains the score of a class")
+    if config["input_size"][0] != 3:
+        raise SalcheckError(f"'{arch}' reads {config['input_size'][0]} channels: salcheck feeds it RGB photographs")
     return Model(
         net=net,
         arch=arch.lower() if row else arch,
@@ -148,7 +152,8 @@ def _features_layer(net: Any) -> str:
 
 def _create(model: str, arch: str, checkpoint: Path | None) -> Any:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    _known(model, arch)
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # some versions of timm would run code in .pth files
+    _known(model, arch, needs_weights=checkpoint is None)
     try:
         if checkpoint is not None:
             return _from_checkpoint(model, checkpoint)
@@ -156,24 +161,28 @@ def _create(model: str, arch: str, checkpoint: Path | None) -> Any:
             return timm.create_model(model, pretrained=True)
     except SalcheckError:
         raise
-    except FileNotFoundError as error:
+    except Exception as error:
+        # timm, its hub client and the file readers raise all sorts, assertions too, on what they cannot get or fit.
         if model.startswith("local-dir:"):
-            raise SalcheckError(f"cannot load --arch '{arch}': {error}") from error
-        raise SalcheckError(f"weights of '{arch}' are neither cached nor reachable: {OFFLINE_CHOICES}") from error
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError) as error:
-        # timm, its hub client and the file readers raise any of these on weights they cannot get or fit.
+            raise SalcheckError(f"cannot load --arch '{arch}': {_first_line(error)}") from error
+        if isinstance(error, FileNotFoundError):
+            raise SalcheckError(f"weights of '{arch}' are neither cached nor reachable: {OFFLINE_CHOICES}") from error
         raise SalcheckError(f"cannot load --arch '{arch}': {_first_line(error)}; {OFFLINE_CHOICES}") from error
 
 
-def _known(model: str, arch: str) -> None:
+def _known(model: str, arch: str, needs_weights: bool) -> None:
+    """Raises SalcheckError where timm has no such model, no such weight tag, or no weights at all."""
     if model.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
         return
     name, _, tag = model.partition(".")
     if not timm.is_model(name):
-        raise SalcheckError(unknown("arch", arch, [*ARCHS, *timm.list_models()]))
+        guess = unknown("arch", arch, [*ARCHS, *timm.list_models()])
+        raise SalcheckError(f"{guess}; short names: {', '.join(ARCHS)}")
     tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
     if tag and tag not in tags:
         raise SalcheckError(unknown(f"weight tag of {name}", tag, tags))
+    if needs_weights and not tags:
+        raise SalcheckError(f"timm has no weights for '{name}': add --checkpoint FILE")
 
 
 def _from_checkpoint(model: str, checkpoint: Path) -> Any:
@@ -189,11 +198,7 @@ def _from_checkpoint(model: str, checkpoint: Path) -> Any:
     strange = [k for k in given if k not in expected]
     misfit = [f"{k} {given[k]} for {expected[k]}" for k in expected if k in given and given[k] != expected[k]]
     faults = {"missing": missing, "unknown": strange, "wrong shape": misfit}
-    said = [
-        f"{len(keys)} {fault} ({', '.join(keys[:3])}{', …' * (len(keys) > 3)})"
-        for fault, keys in faults.items()
-        if keys
-    ]
+    said = [f"{len(keys)} {fault} ({_listed(keys)})" for fault, keys in faults.items() if keys]
     if said:
         raise SalcheckError(f"checkpoint '{checkpoint}' does not fit {model}: keys {'; '.join(said)}")
     net.load_state_dict(state, strict=False)
@@ -206,8 +211,10 @@ def _read_checkpoint(checkpoint: Path) -> dict[str, Tensor]:
     try:
         state = timm.models.load_state_dict(str(checkpoint), device="cpu", weights_only=True)
     except SafetensorError as error:
-        raise SalcheckError(f"checkpoint '{checkpoint}' is no safetensors file: {_first_line(error)}") from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+        raise SalcheckError(f"checkpoint '{checkpoint}' is no sound safetensors file: {_first_line(error)}") from error
+    except AttributeError:  # timm looks for names in it
+        state = None
+    except Exception as error:  # unpicklers raise anything
         reason = "cannot be read without running code in it, or is damaged"
         raise SalcheckError(f"checkpoint '{checkpoint}' {reason}: refused; save its tensors as .safetensors") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):

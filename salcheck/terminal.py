@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import io
+import itertools
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +14,6 @@ from typing import Any
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -21,11 +22,15 @@ from salcheck.cache import atomic_write
 from salcheck.errors import SalcheckError
 from salcheck.explain import OVERLAP_PERCENT, Explained
 from salcheck.figures import draw_overlays, shorten
+from salcheck.folder import one_line
 from salcheck.methods import Method
 from salcheck.models import Model
 
-stdout = Console(highlight=False)
-stderr = Console(stderr=True, highlight=False)
+STEM_BYTES = 100  # file systems allow 255 for a whole name, and the method comes behind it
+
+# File and class names are not ours: nothing in them is markup.
+stdout = Console(highlight=False, markup=False, emoji=False)
+stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 class Speed(ProgressColumn):
@@ -56,7 +61,7 @@ def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 
 def say(line: str) -> None:
     """A remark for the person, not for a program: on stderr."""
-    stderr.print(escape(line), soft_wrap=True)
+    stderr.print(line, soft_wrap=True)
 
 
 class Output:
@@ -71,24 +76,27 @@ class Output:
         self._raw = raw
         self._json = as_json
         self._records: list[dict[str, Any]] = []
-        self._stems: dict[str, int] = {}
+        self._stems: set[str] = set()
         self._failed = 0
         self._notes = list(notes)
         for folder in filter(None, (out, raw)):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise SalcheckError(f"cannot make folder '{folder}': {error.strerror}; name another") from error
+                option = "--out" if folder is out else "--raw"
+                raise SalcheckError(
+                    f"cannot make folder '{folder}': {error.strerror}; name another with {option}"
+                ) from error
         if not as_json:
-            stdout.print(escape(f"{model.name}, layer {model.layer}, {model.device}"), soft_wrap=True)
+            _print(f"{model.name}, layer {model.layer}, {model.device}")
             for note in notes:
-                stdout.print(escape(f"note: {note}"), soft_wrap=True)
+                _print(f"note: {note}")
 
     def add(self, explained: Explained | SalcheckError) -> None:
         """Pictures, raw maps and numbers of one image, or its error on stderr."""
         if isinstance(explained, SalcheckError):
             self._failed += 1
-            stderr.print(escape(f"salcheck: {explained}"), soft_wrap=True)
+            say(f"salcheck: {one_line(explained)}")
             return
         stem = self._unique_stem(explained.path)
         try:
@@ -103,21 +111,26 @@ class Output:
 
     def close(self) -> int:
         if self._json:
-            sys.stdout.write(json.dumps(self._records, indent=2, ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(self._records, indent=2, allow_nan=False) + "\n")
         return 1 if self._failed else 0
 
     def _unique_stem(self, path: Path) -> str:
         """Images of the same name in different folders get numbers, so that none overwrites another."""
-        count = self._stems[path.stem] = self._stems.get(path.stem, 0) + 1
-        return path.stem if count == 1 else f"{path.stem}-{count}"
+        stem = path.stem
+        while len(os.fsencode(stem)) > STEM_BYTES:
+            stem = stem[:-1]
+        names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+        free = next(name for name in names if name.lower() not in self._stems)
+        self._stems.add(free.lower())
+        return free
 
     def _name(self, index: int) -> str:
-        return self._model.labels.short(index)
+        return one_line(self._model.labels.short(index))
 
     def _draw(self, explained: Explained, method: Method, stem: str) -> Path:
         file = self._out / f"{stem}-{method.slug}.png"
         pixels = explained.pixels[method.typed].numpy()
-        titles = [f"{shorten(self._name(c))}  {p:.1%}" for c, p in explained.classes]
+        titles = [f"{shorten(self._name(c))}  {_percent(p)}" for c, p in explained.classes]
         shared = explained.overlaps[method.typed]
         footer = f"{method.spec} on {self._model.name}"
         if len(explained.classes) == 2:
@@ -161,18 +174,29 @@ class Output:
         }
 
     def _print(self, explained: Explained, files: Sequence[Path]) -> None:
-        top = ", ".join(f"{self._name(c)} {p:.1%}" for c, p in explained.top)
-        stdout.print(f"\n[bold]{escape(str(explained.path))}[/bold]", soft_wrap=True)
-        stdout.print(escape(f"predicted: {top}"))
+        top = ", ".join(f"{self._name(c)} {_percent(p)}" for c, p in explained.top)
+        stdout.print(f"\n{one_line(explained.path)}", style="bold", soft_wrap=True)
+        stdout.print(f"predicted: {top}")
         table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
         for column in ("method", "class", "where the map's mass lies"):
             table.add_column(column, overflow="fold")
-        table.add_column("shared", justify="right", no_wrap=True)
+        two = len(explained.classes) == 2
+        if two:
+            table.add_column("shared", justify="right", no_wrap=True)
         for name, places in explained.places.items():
             shared = explained.overlaps[name]
             for row, ((c, _), spot) in enumerate(zip(explained.classes, places, strict=True)):
                 words = str(spot) if spot else "nowhere: the map is blank"
-                overlap = f"{shared:.0f} %" if shared is not None and row == 0 else ""
-                table.add_row(escape(name if row == 0 else ""), escape(shorten(self._name(c))), words, overlap)
+                overlap = [f"{shared:.0f} %" if shared is not None and row == 0 else ""] if two else []
+                table.add_row(name if row == 0 else "", shorten(self._name(c)), words, *overlap)
         stdout.print(table)
-        stdout.print(escape(f"written: {', '.join(str(file) for file in files)}"), soft_wrap=True)
+        _print(f"written: {', '.join(str(file) for file in files)}")
+
+
+def _print(line: str) -> None:
+    stdout.print(one_line(line), soft_wrap=True)
+
+
+def _percent(probability: float) -> str:
+    """A tenth of a percent is as fine as a reader needs, but what is possible is not shown as 0."""
+    return f"{probability:.1%}" if probability == 0 or probability >= 0.0005 else "<0.1%"

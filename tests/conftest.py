@@ -1,6 +1,9 @@
 """What tests share: the built-in model, tiny models, and the real weights and photographs where they lie."""
 
+import os
 from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch starts: on tiny tensors threads cost far more than they save
 
 import pytest
 

@@ -10,9 +10,16 @@ from salcheck.images import SUFFIXES, read_image
 
 
 def images_below(root: Path) -> list[Path]:
-    """Image files below `root` at any depth by their suffix, sorted; hidden ones are left out."""
-    found = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
+    """Image files below `root` at any depth by their suffix, sorted; hidden ones are left out, links followed."""
+    found: list[Path] = []
+    seen: set[str] = set()
+    for place, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(place)
+        # A link may lead back to where it lies.
+        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
+        found += [] if real in seen else [Path(place, name) for name in files if not name.startswith(".")]
+        seen.add(real)
+    return sorted(path for path in found if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def require_folder(root: Path | None, layout: str) -> Path:
@@ -20,7 +27,9 @@ def require_folder(root: Path | None, layout: str) -> Path:
     if root is None:
         raise SalcheckError(f"no folder given: add --data DIR, laid out as {layout}")
     if not root.is_dir():
-        raise SalcheckError(f"no folder '{root}': --data takes a folder laid out as {layout}")
+        raise SalcheckError(f"no folder '{root}': give one laid out as {layout}")
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise SalcheckError(f"folder '{root}' may not be read by this user")
     return root
 
 
@@ -30,13 +39,14 @@ def file_dataset(name: str, root: Path, files: Iterable[tuple[Path, tuple[int, .
     The fingerprint is the file's size: enough to notice another image under the same name without
     reading 50,000 files, and the same after a copy to another machine.
     """
-    paths = {_key(path, root): (path, labels) for path, labels in files}
+    paths = {portable(path.relative_to(root).as_posix()): (path, labels) for path, labels in files}
     items = [Item(key, labels, str(path.stat().st_size)) for key, (path, labels) in sorted(paths.items())]
     if not items:
         raise SalcheckError(f"no images in '{root}': files end in {', '.join(sorted(SUFFIXES))}")
-    return Dataset(name, str(root), items, lambda item: read_image(paths[item.key][0]), lambda item: paths[item.key][0])
+    whole = portable(str(root))
+    return Dataset(name, whole, items, lambda item: read_image(paths[item.key][0]), lambda item: paths[item.key][0])
 
 
-def _key(path: Path, root: Path) -> str:
-    # A file name may hold any bytes; what is no UTF-8 is escaped so that a database can store it.
-    return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
+def portable(name: str) -> str:
+    """A file name, which may hold any bytes, as text that a database can store: what is no UTF-8 is escaped."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -22,12 +22,12 @@ def open_dataset(root: Path | None, labels: Labels, seed: int) -> Dataset:
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     known = {path: labels.index(path.name) for path in folders}
     strange = [path.name for path, index in known.items() if index is None and images_below(path)]
-    if strange and len(strange) < len(folders):
+    classes = {path.name: index for path, index in known.items() if index is not None}
+    if strange and classes:
         listed = ", ".join(strange[:5]) + ", …" * (len(strange) > 5)
         raise SalcheckError(
             f"folders of '{root}' that are no class of the model: {listed}; name them by wnid, index or name"
         )
-    classes = {path.name: index for path, index in known.items() if index is not None}
     files = ((path, _labels(path.relative_to(root), classes)) for path in images_below(root))
     return file_dataset("folder", root, files)
 

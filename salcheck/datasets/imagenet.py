@@ -1,6 +1,6 @@
 """ImageNet validation images as distributed: class folders, or a flat folder with LOC_val_solution.csv.
 
-The table lies in `root` or above the images; its column PredictionString starts with each image's wnid.
+The table lies in `root` and the images at any depth below; its column PredictionString starts with an image's wnid.
 """
 
 import csv
@@ -28,13 +28,16 @@ def open_dataset(root: Path | None, labels: Labels, seed: int) -> Dataset:
     strange = sorted(wnid for wnid, index in known.items() if index is None)
     if strange:
         raise SalcheckError(f"{SOLUTION} names classes that the model does not have: {', '.join(strange[:5])}")
-    files = [(path, known[wnids[path.stem]]) for path in images_below(root) if path.stem in wnids]
+    images = images_below(root)
+    files = [(path, known[wnids[path.stem]]) for path in images if path.stem in wnids]
+    if images and not files:
+        raise SalcheckError(f"{SOLUTION} names none of the {len(images)} images in '{root}' (first: {images[0].name})")
     return file_dataset("imagenet", root, [(path, (index,)) for path, index in files if index is not None])
 
 
 def _wnids(table: Path) -> dict[str, str]:
     try:
-        with table.open(newline="", encoding="utf-8") as lines:
+        with table.open(newline="", encoding="utf-8-sig") as lines:
             return {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(lines)}
     except (OSError, KeyError, IndexError, AttributeError, UnicodeDecodeError, csv.Error) as error:
         raise SalcheckError(

@@ -16,14 +16,17 @@ FOLDER = "imagenette2-320"
 
 
 def open_dataset(root: Path | None, labels: Labels, seed: int) -> Dataset:
-    """The 3,925 validation images; raises SalcheckError if they are neither there nor to be fetched."""
-    root = root or cache_folder() / "datasets"
-    if not (root / FOLDER / "val").is_dir():
-        _download(root)
-    dataset = class_folders.open_dataset(root / FOLDER / "val", labels, seed)
-    if not any(item.labels for item in dataset.items):
+    """The 3,925 validation images; raises SalcheckError if the model has other classes or if they are neither
+    there nor to be fetched.
+    """
+    if labels.index("n01440764") is None:
         raise SalcheckError("imagenette shows ImageNet classes and this model has others: give --data DIR")
-    return dataclasses.replace(dataset, name="imagenette")
+    if root is None or not (root / "val").is_dir():  # else the extracted folder itself was named
+        root = root or cache_folder() / "datasets"
+        if not (root / FOLDER / "val").is_dir():
+            _download(root)
+        root = root / FOLDER
+    return dataclasses.replace(class_folders.open_dataset(root / "val", labels, seed), name="imagenette")
 
 
 def _download(root: Path) -> None:
