@@ -95,8 +95,7 @@ class Place:
 
     def __str__(self) -> str:
         largest = sorted(range(9), key=lambda cell: -self.cells[cell])[:2]
-        parts = ", ".join(f"{self.cells[cell]:.0%} {NINTHS[cell]}" for cell in largest if self.cells[cell] >= 0.05)
-        return f"{parts}; half of it in {self.half_in:.0%} of the picture"
+        return ", ".join(f"{self.cells[cell]:.0%} {NINTHS[cell]}" for cell in largest if self.cells[cell] >= 0.05)
 
 
 NINTHS = tuple(

@@ -28,6 +28,11 @@ from salcheck.models import Model
 
 STEM_BYTES = 100  # file systems allow 255 for a whole name, and the method comes behind it
 
+LEGEND = (
+    "half in: the smallest part of the picture that holds half of the map's mass. "
+    f"shared: pixels common to the top {OVERLAP_PERCENT:g} % of both maps."
+)
+
 # File and class names are not ours: nothing in them is markup.
 stdout = Console(highlight=False, markup=False, emoji=False)
 stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
@@ -91,6 +96,7 @@ class Output:
             _print(f"{model.name}, layer {model.layer}, {model.device}")
             for note in notes:
                 _print(f"note: {note}")
+            _print(LEGEND)
 
     def add(self, explained: Explained | SalcheckError) -> None:
         """Pictures, raw maps and numbers of one image, or its error on stderr."""
@@ -180,15 +186,16 @@ class Output:
         table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
         for column in ("method", "class", "where the map's mass lies"):
             table.add_column(column, overflow="fold")
+        table.add_column("half in", justify="right", no_wrap=True)
         two = len(explained.classes) == 2
         if two:
             table.add_column("shared", justify="right", no_wrap=True)
         for name, places in explained.places.items():
             shared = explained.overlaps[name]
             for row, ((c, _), spot) in enumerate(zip(explained.classes, places, strict=True)):
-                words = str(spot) if spot else "nowhere: the map is blank"
+                words = [str(spot), f"{spot.half_in:.0%}"] if spot else ["nowhere: the map is blank", ""]
                 overlap = [f"{shared:.0f} %" if shared is not None and row == 0 else ""] if two else []
-                table.add_row(name if row == 0 else "", shorten(self._name(c)), words, *overlap)
+                table.add_row(name if row == 0 else "", shorten(self._name(c)), *words, *overlap)
         stdout.print(table)
         _print(f"written: {', '.join(str(file) for file in files)}")
 

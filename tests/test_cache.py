@@ -1,3 +1,4 @@
+import errno
 import os
 
 import numpy as np
@@ -131,10 +132,20 @@ def test_maps_are_on_their_way_to_the_disk_before_their_checksums_are_known(file
     assert (flushed[-1][ROWS] == maps).all()
 
 
-def test_fifty_thousand_maps_are_ten_megabytes_of_which_little_is_used_at_first(file):
+def test_fifty_thousand_maps_are_ten_megabytes_whose_room_is_taken_at_once(file):
     MapFile(file, 50_000).write([49_999], random_maps(1))
     assert file.stat().st_size == 128 + 50_000 * 7 * 7 * 4
-    assert file.stat().st_blocks * 512 < 100_000
+    assert file.stat().st_blocks * 512 >= file.stat().st_size
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(file, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(SalcheckError, match="No space left.*SALCHECK_CACHE"):
+        MapFile(file, 10).write(ROWS, random_maps(3))
+    assert not list(file.parent.iterdir())
 
 
 def test_what_checksums_vouch_for_is_right_where_two_processes_write(tmp_path):

@@ -20,7 +20,7 @@ def test_random_maps_of_two_classes_are_unrelated_and_repeatable(net):
     pair = maps.flatten(0, 1).flatten(1)
     off_diagonal = torch.corrcoef(pair) - torch.eye(len(pair))
     assert off_diagonal.abs().max() < 0.2
-    assert (0 <= maps.min()) and (maps.max() < 1)
+    assert (maps.min() >= 0) and (maps.max() < 1)
 
 
 def test_center_is_highest_in_the_middle_and_narrower_with_sigma(net):
