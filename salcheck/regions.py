@@ -25,15 +25,15 @@ def top_set(maps: Tensor, percent: float) -> tuple[Tensor, Tensor]:
 
     maps: (..., H, W). Returns (mask, tied): bool (..., H, W), and int (...), how many members of the set
     were chosen among equal values by position (row by row from the top left) and not by value.
-    NaN ranks lowest; such maps are `blank` and have no set worth using.
+    Maps that are not finite are `blank` and have no set worth using.
     """
-    flat = maps.reshape(-1, maps.shape[-2] * maps.shape[-1]).nan_to_num(nan=-torch.inf)
+    flat = maps.reshape(-1, maps.shape[-2] * maps.shape[-1])
     size = set_size(percent, flat.shape[-1])
     cut = flat.topk(size, sorted=False).values.amin(-1, keepdim=True)
     mask = flat > cut
-    wanted = size - mask.sum(-1)
+    wanted = size - mask.count_nonzero(-1)
     equal = flat == cut
-    straddles = equal.sum(-1) > wanted
+    straddles = equal.count_nonzero(-1) > wanted
     # Most cuts fall between two values; the running count is only paid where one falls within equals.
     within = equal[straddles]
     equal[straddles] = within & (within.cumsum(-1) <= wanted[straddles, None])
@@ -44,9 +44,10 @@ def top_set(maps: Tensor, percent: float) -> tuple[Tensor, Tensor]:
 def blank(maps: Tensor, percent: float) -> list[str | None]:
     """Why each of (J, H, W) maps has no top `percent` % worth the name, or None where it has one."""
     flat = maps.flatten(-2)
-    positive = (flat > 0).sum(-1)
-    finite = flat.isfinite().all(-1)
-    constant = flat.amin(-1) == flat.amax(-1)
+    positive = (flat > 0).count_nonzero(-1)
+    low, high = flat.amin(-1), flat.amax(-1)  # NaN and infinity come through
+    finite = low.isfinite() & high.isfinite()
+    constant = low == high
     wanted = set_size(percent, flat.shape[-1])
     facts = zip(finite.tolist(), constant.tolist(), positive.tolist(), strict=True)
     return [_why_blank(*fact, wanted) for fact in facts]

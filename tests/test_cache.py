@@ -143,7 +143,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(file, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(SalcheckError, match="No space left.*SALCHECK_CACHE"):
+    with pytest.raises(SalcheckError, match=r"No space left.*SALCHECK_CACHE"):
         MapFile(file, 10).write(ROWS, random_maps(3))
     assert not list(file.parent.iterdir())
 

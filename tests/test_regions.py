@@ -31,11 +31,6 @@ def test_a_map_with_many_zeros_keeps_the_exact_size_and_says_how_many_were_tied(
     assert top_set(values, 3)[1] == 0
 
 
-def test_nan_ranks_lowest():
-    values = torch.tensor([[float("nan"), 1.0], [2.0, -5.0]])
-    assert top_set(values, 75)[0].tolist() == [[False, True], [True, True]]
-
-
 def test_upsampling_is_bilinear_with_half_pixel_centres():
     values = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
     up = upsample(values[None], (4, 4))[0]

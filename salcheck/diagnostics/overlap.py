@@ -30,5 +30,5 @@ def score(view: View, maps: Tensor, *, percent: float) -> Scores:
     mask, tied = top_set(pixels, percent)
     K = set_size(percent, view.size[0] * view.size[1])
     missing = torch.tensor([note is not None for note in notes], device=maps.device)
-    values = {"overlap": mask.all(dim=1).sum(dim=(-2, -1)) / K, "tied": tied.sum(dim=1) / (2 * K)}
+    values = {"overlap": (mask[:, 0] & mask[:, 1]).count_nonzero(dim=(-2, -1)) / K, "tied": tied.sum(dim=1) / (2 * K)}
     return Scores({name: (100 * value).masked_fill(missing, torch.nan) for name, value in values.items()}, notes)

@@ -18,6 +18,6 @@ def saliency(view: View, classes: Tensor) -> Tensor:
     grey = F.pad(view.images.mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], device=grey.device) / 8
     slopes = F.conv2d(grey, torch.stack([across, across.T])[:, None])
-    magnitude = slopes.norm(dim=1, keepdim=True)
+    magnitude = torch.hypot(slopes[:, :1], slopes[:, 1:])
     grid = F.adaptive_avg_pool2d(magnitude, view.acts.shape[-2:])
     return grid.expand(-1, classes.shape[1], -1, -1)

@@ -63,3 +63,12 @@ def test_ties_are_counted_as_a_share_of_the_sets(view):
     flat = torch.zeros(1, 2, 40, 40)
     flat[..., :20] = 1  # 800 equal pixels for a set of 80
     assert score(view, flat, percent=5).values["tied"].item() == 100
+
+
+def test_a_map_that_is_not_finite_has_no_score(view):
+    for bad in (float("nan"), float("inf")):
+        maps = torch.rand(1, 2, 7, 7)
+        maps[0, 1, 3, 3] = bad
+        scores = score(view, maps, percent=5)
+        assert scores.values["overlap"].isnan().all()
+        assert scores.notes == ["blank: not finite"]
