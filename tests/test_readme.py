@@ -11,7 +11,7 @@ from salcheck import folder
 from salcheck.archs import ARCHS
 from salcheck.cli import app
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+README = (Path(__file__).parents[1] / "README.md").read_text().replace("\\\n", "")
 COMMANDS = re.findall(r"^ {4}(salcheck [^#\n]*)", README, flags=re.MULTILINE)
 
 
