@@ -149,6 +149,17 @@ def test_another_percentage_needs_no_forward_because_the_maps_are_cached(bench, 
     assert {level for _, _, _, level, _, _ in bench.rows()} == {5.0, 20.0}
 
 
+def test_another_seed_gives_other_noise_and_the_same_maps_otherwise(bench):
+    for seed in (0, 1):
+        bench.ask(methods="gradcam", n=40, seed=seed)
+    seen = {}
+    for key, spec, role, checksum, _ in bench.rows(MAPS):
+        seen.setdefault((key, spec, role), []).append(checksum)
+    twice = {place: checksums for place, checksums in seen.items() if len(checksums) == 2}
+    assert {spec for _, spec, _ in twice} == {"random"}
+    assert all(first != second for first, second in twice.values())
+
+
 def test_torn_and_altered_maps_are_made_again(bench):
     bench.ask()
     maps = bench.rows(MAPS)

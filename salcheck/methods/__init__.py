@@ -2,8 +2,8 @@
 
 A method file has `saliency(view, classes, *, parameter=default, ...) -> maps`: classes (B, M) of class
 indices, maps (B, M, h, w) in float32, raw (no min-max, no resize). It may have
-`needs(**parameters) -> tuple of reference names`, and then `saliency` also takes `reference`; and
-`facts(view, classes, ...) -> {name: (B, M)}`, what it had to decide on the way, for the report to count.
+`needs(**parameters) -> tuple of names`: references, which `saliency` then takes as `reference`, and `seed` if it
+draws anything; and `facts(view, classes, ...) -> {name: (B, M)}`, what it had to decide, for the report to count.
 `CONTROL = True` marks a map that knows nothing of the class: what a method must beat.
 The first line of its docstring is its help.
 """
@@ -43,7 +43,7 @@ class Method:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of the references that this method reads with these parameters."""
+        """What this method reads beside the image with these parameters: names of references, and `seed`."""
         return self.module.needs(**self.parameters) if hasattr(self.module, "needs") else ()
 
     @property
@@ -73,8 +73,8 @@ class Method:
         return self.module.facts(view, classes, **self._arguments(reference))
 
     def _arguments(self, reference: Mapping[str, Any] | None) -> dict[str, Any]:
-        extra = {"reference": reference or {}} if hasattr(self.module, "needs") else {}
-        return {**self.parameters, **extra}
+        takes = "reference" in inspect.signature(self.module.saliency).parameters
+        return {**self.parameters, "reference": reference or {}} if takes else dict(self.parameters)
 
 
 def parse_method(text: str) -> Method:

@@ -70,8 +70,8 @@ def facts(
 
 
 def needs(*, contrast: Contrast, **_: Any) -> tuple[str, ...]:
-    """Only contrast = confusion reads the confusion matrix."""
-    return ("confusion",) if contrast == "confusion" else ()
+    """The confusion matrix or the seed, where the contrast comes from them."""
+    return {"confusion": ("confusion",), "random": ("seed",)}.get(contrast, ())
 
 
 def project_off(g: Tensor, direction: Tensor) -> Tensor:

@@ -13,3 +13,8 @@ CONTROL = True
 def saliency(view: View, classes: Tensor) -> Tensor:
     """Noise in [0, 1), (B, M, h, w); the same in every run of one seed, whatever the batch."""
     return view.uniform(classes, tuple(view.acts.shape[-2:]))
+
+
+def needs() -> tuple[str, ...]:
+    """The run's seed, and nothing else."""
+    return ("seed",)

@@ -163,6 +163,7 @@ def test_what_does_not_fit_the_model_is_one_line(net, images, parameters, says):
         case.saliency(make_view(net, images), CLASSES, **parameters, reference={})
 
 
-def test_only_the_confusion_contrast_reads_the_reference():
+def test_the_contrast_decides_what_is_read_beside_the_image():
     assert parse_method("case").needs == ("confusion",)
     assert parse_method("case:contrast=logits").needs == ()
+    assert parse_method("case:contrast=random").needs == ("seed",)

@@ -43,6 +43,14 @@ def test_a_map_depends_on_its_image_and_class_alone(cut, name):
     assert torch.allclose(together[1:2, 2:3], alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", [*METHODS, "case:contrast=random"])
+def test_a_map_that_depends_on_the_seed_says_so(cut, name):
+    """Otherwise the cache would give one seed's maps to another."""
+    method = parse_method(name)
+    maps = [method.saliency(make_view(*cut, seeds=seeds), CLASSES) for seeds in ([1, 2, 3], [7, 8, 9])]
+    assert torch.equal(*maps) == ("seed" not in method.needs)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_only_controls_may_be_blind_to_the_class(cut, name):
     maps = parse_method(name).saliency(make_view(*cut), CLASSES)
