@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHARED ?= ../shared
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench lint format scenes wheel clean
+.PHONY: help demo test test-fast bench lint format scenes wheel clean
 
 help:  ## List these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -18,14 +18,14 @@ $(BIN)/.installed: pyproject.toml
 demo: $(BIN)/.installed  ## The whole path in under a minute: scenes, maps, a question, a report
 	$(BIN)/salcheck demo
 
-test: $(BIN)/.installed  ## Lint, types and every test that takes seconds
+test: $(BIN)/.installed  ## Lint, types and every test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-test-all: $(BIN)/.installed  ## The long tests too (a wheel in an empty environment)
-	$(BIN)/python -m pytest -m 'slow or not slow'
+test-fast: $(BIN)/.installed  ## The tests without the slow ones (a wheel in another environment)
+	$(BIN)/python -m pytest -m 'not slow'
 
 bench: $(BIN)/.installed  ## Speed and memory against a bare forward loop (needs real weights and photographs)
 	$(BIN)/python -m tests.benchmarks.bench_rq1 --shared $(SHARED)

@@ -51,17 +51,19 @@ def with_controls(methods: Sequence[Method]) -> list[Method]:
 
 def split(
     dataset: Dataset, reference_data: Dataset | None, n: int, seed: int, allow_overlap: bool
-) -> tuple[list[Item], Dataset, str]:
-    """Images to evaluate, images for references, and in words where the latter come from.
+) -> tuple[list[Item], Dataset, int]:
+    """Images to evaluate, images for references, and how many are both.
 
     Without reference data a seeded half of the dataset is held out, whether or not a method asks for it,
-    so that all methods of all runs of a seed see the same images. Raises SalcheckError where reference
-    data share images with those evaluated, unless that is allowed; then the words say it.
+    so that all methods of all runs of a seed see the same images; an image whose twin is held out is not
+    evaluated. Raises SalcheckError where reference data share images with those evaluated, unless that is allowed.
     """
     if reference_data is None:
         pool, held = hold_out(dataset.items, seed)
         source = dataclasses.replace(dataset, items=held)
-        return draw(pool, n, seed), source, f"seeded half of {dataset.name} held out, {_identity(source)}"
+        items = draw(pool, n, seed)
+        twins = set(_shared(items, dataset, source))
+        return [item for item in items if item.key not in twins], source, 0
     items = draw(dataset.items, n, seed)
     shared = _shared(items, dataset, reference_data)
     if shared and not allow_overlap:
@@ -69,8 +71,7 @@ def split(
             f"{len(shared)} of {len(items)} evaluated images are also reference images (first: {shared[0]}): "
             "give others with --reference, or say --allow-overlap and the report will too"
         )
-    overlap = f", {len(shared)} of its images EVALUATED TOO" if shared else ""
-    return items, reference_data, f"{reference_data.root}, {_identity(reference_data)}{overlap}"
+    return items, reference_data, len(shared)
 
 
 def make_run(
@@ -91,7 +92,10 @@ def make_run(
     cache: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Run:
-    """Everything a run needs, references built where a method reads them (progress: images done, of all)."""
+    """Everything a run needs, references built where a method reads them (progress: images done, of all).
+
+    Raises SalcheckError for an unknown question, too few classes or images, references that cannot be built.
+    """
     question = find_question(name)
     question = dataclasses.replace(
         question,
@@ -100,7 +104,7 @@ def make_run(
     )
     if len(model.labels) < len(question.roles):
         raise SalcheckError(f"{name} compares {len(question.roles)} classes and this model has {len(model.labels)}")
-    items, source, words = split(dataset, reference_data, n, seed, allow_overlap)
+    items, source, shared = split(dataset, reference_data, n, seed, allow_overlap)
     if not items:
         raise SalcheckError(f"no images to evaluate: {dataset.name} has {len(dataset)}, and half of it is held out")
     methods = with_controls(methods)
@@ -118,6 +122,11 @@ def make_run(
         progress(done, len(source))
 
     references = reference.build(sorted(needed), model, source, cache, batch_size, count)
+    unread = max((built.unread for built in references.values()), default=0)
+    where = f"seeded half of {dataset.name} held out" if reference_data is None else source.root
+    words = [where, f"{len(source)} images", f"digest {source.digest[:16]}"]
+    words += [f"{shared} of its images EVALUATED TOO"] if shared else []
+    words += [f"{unread} of its images could not be read"] if unread else []
     return Run(
         name=name.lower(),
         question=question,
@@ -126,7 +135,8 @@ def make_run(
         items=items,
         methods=methods,
         references=references,
-        reference_source=words,
+        reference_key=f"{source.digest} {shared} {unread}",
+        reference_source=", ".join(words),
         seed=seed,
         correct_only=correct_only,
         batch_size=batch_size,
@@ -138,7 +148,9 @@ def evaluate(run: Run, store: Store, cache: Path, progress: Callable[[int], None
     """Asks the run's question of all its images and stores every score; returns the run's id.
 
     One transaction per chunk: killed at any moment, the same command goes on where it stopped and ends
-    with the same rows. progress is called with the number of images that are done.
+    with the same rows. progress is called with the number of images that are done. Raises SalcheckError for
+    images without labels where correctness is asked for, a layer or parameters that do not fit the model, and
+    whatever is wrong with the database or the cache.
     """
     if run.correct_only and not any(item.labels for item in run.items):
         raise SalcheckError("these images have no labels, so none counts as correctly classified: add --all-images")
@@ -154,10 +166,6 @@ def evaluate(run: Run, store: Store, cache: Path, progress: Callable[[int], None
                 store.put(connection, schema.scores, rows.scores, replace=False)
         progress(plan.stop)
     return shard.run_id
-
-
-def _identity(dataset: Dataset) -> str:
-    return f"{len(dataset)} images, digest {dataset.digest[:16]}"
 
 
 def _shared(items: Sequence[Item], dataset: Dataset, other: Dataset) -> list[str]:

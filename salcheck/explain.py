@@ -17,7 +17,7 @@ from salcheck.images import read_image
 from salcheck.loader import Chunk, batches
 from salcheck.methods import Method
 from salcheck.models import Model
-from salcheck.regions import Place, place, upsample
+from salcheck.regions import Place, place, ranked, upsample
 from salcheck.sample import image_seed
 
 OVERLAP_PERCENT = 5.0
@@ -91,7 +91,7 @@ def _explain_chunk(
 ) -> list[Explained | SalcheckError]:
     seeds = [image_seed(seed, portable(Path(item.key).name)) for item in chunk.read]
     view = model.view(lambda: model.batch(chunk.tensors), seeds)
-    order = view.logits.argsort(dim=-1, descending=True, stable=True)
+    order = ranked(view.logits)
     columns = [order[:, int(c[3:]) - 1] if isinstance(c, str) else torch.full_like(order[:, 0], c) for c in wanted]
     classes = torch.stack(columns, dim=1)
     chances = view.logits.softmax(-1)

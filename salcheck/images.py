@@ -20,6 +20,8 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MAX_PIXELS = 120_000_000  # a 12k x 10k photograph; above it a small file is more likely a bomb
 
+MAX_ASPECT = 100  # transforms scale by the shorter side: the longer one would outgrow the memory
+
 # Pillow warns of what can still be read, and below twice its own limit of pixels. Once for all: pictures are
 # read in threads, where catch_warnings is not safe.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -43,6 +45,8 @@ def read_image(path: Path) -> Image.Image:
         with file, Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise SalcheckError(_too_large(path, f"{image.width}x{image.height} pixels"))
+            if max(image.size) > MAX_ASPECT * min(image.size):
+                raise SalcheckError(f"image '{path}' is too thin ({image.width}x{image.height} pixels): crop it")
             return _to_rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
         raise SalcheckError(_too_large(path, "a decompression bomb by its header")) from error

@@ -48,10 +48,16 @@ class Model:
     transform: Callable[[Image.Image], Tensor]
 
     @cached_property
-    def key(self) -> str:
-        """Hash of all that decides its maps: weights, layer, transform, device type, precision."""
-        parts = [self.weights, self.layer, str(self.transform), self.device.type, DTYPE]
+    def identity(self) -> str:
+        """Hash of all that decides its logits: modules, weights, transform, device type, precision."""
+        # The printed modules tell networks apart that hold the same tensors (another activation or stride).
+        parts = [str(self.net), self.weights, str(self.transform), self.device.type, DTYPE]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of all that decides its maps: its identity and the layer."""
+        return hashlib.sha256(f"{self.identity} {self.layer}".encode()).hexdigest()
 
     def batch(self, images: Sequence[Tensor]) -> Tensor:
         """Transformed images, each (3, H, W), as one batch (B, 3, H, W) on the model's device."""
@@ -141,7 +147,7 @@ def resolve_layer(net: Any, layer: str) -> str:
 
 
 def _features_layer(net: Any) -> str:
-    """Where the head reads. A class token's head reads no patch: there the last block's input is cut."""
+    """Where the head reads. A class token's head reads no patch: there the last block's first norm is cut."""
     if getattr(net, "global_pool", None) == "token" and hasattr(net, "blocks"):
         return f"blocks.{len(net.blocks) - 1}.norm1"
     if not (hasattr(net, "forward_features") and hasattr(net, "forward_head")):

@@ -15,6 +15,8 @@ from salcheck.cache import atomic_write
 from salcheck.datasets import Dataset, Item
 from salcheck.loader import batches
 from salcheck.models import Model
+from salcheck.provenance import code_digest
+from salcheck.regions import ranked
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,13 @@ class Confusion:
 
     Both (N, N), rows the true class, columns the predicted one. An image of several true classes counts
     once for each, with its other true classes left out of the prediction. `images` (N,) is the size of a
-    row's sample: 0 where no held-out image shows the class.
+    row's sample: 0 where no held-out image shows the class. `unread`: images that could not be read.
     """
 
-    counts: Tensor
-    softmax: Tensor
-    images: Tensor
+    counts: Tensor  # int64
+    softmax: Tensor  # float32
+    images: Tensor  # int64
+    unread: int = 0
 
     def most_confused(self, classes: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """The k classes that each of classes (B, M) is most often taken for, (B, M, k), and whether it is known.
@@ -39,7 +42,7 @@ class Confusion:
         rows = classes.cpu()
         # A count is worth more than any mean softmax, which is below one.
         score = (self.counts[rows].double() + self.softmax[rows].double()).scatter(-1, rows[..., None], -torch.inf)
-        chosen = score.argsort(dim=-1, descending=True, stable=True)[..., :k]
+        chosen = ranked(score)[..., :k]
         return chosen.to(classes.device), (self.images[rows] > 0).to(classes.device)
 
 
@@ -48,15 +51,18 @@ def confusion(
 ) -> Confusion:
     """The confusion matrix of `model` on the labelled images of `dataset`, from `cache` if it is there.
 
-    progress is called with the number of images done. Images that cannot be read are left out.
+    progress is called with the number of images done. Images that cannot be read are counted, and a matrix
+    that lacks any is not cached: they may be readable the next time.
     """
-    identity = f"{model.weights} {model.transform} {model.device.type} {dataset.digest}"
+    identity = f"{code_digest()} {model.identity} {dataset.digest}"
     file = cache / "reference" / f"confusion-{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npz"
     stored = _load(file)
+    unread = 0
     if stored is None:
-        stored = _count(model, dataset, batch_size, progress)
-        atomic_write(file, lambda out: np.savez(out, **stored))  # type: ignore[arg-type]
-    return Confusion(**{name: torch.from_numpy(array) for name, array in stored.items()})
+        stored, unread = _count(model, dataset, batch_size, progress)
+        if not unread:
+            atomic_write(file, lambda out: np.savez(out, **stored))  # type: ignore[arg-type]
+    return Confusion(**{name: torch.from_numpy(array) for name, array in stored.items()}, unread=unread)
 
 
 def build(
@@ -75,18 +81,22 @@ def _load(file: Path) -> dict[str, np.ndarray] | None:
         return None  # absent, torn or altered: it is counted again
 
 
-def _count(model: Model, dataset: Dataset, batch_size: int, progress: Callable[[int], None]) -> dict[str, np.ndarray]:
+def _count(
+    model: Model, dataset: Dataset, batch_size: int, progress: Callable[[int], None]
+) -> tuple[dict[str, np.ndarray], int]:
     N = len(model.labels)
     counts = torch.zeros(N, N, dtype=torch.int64)
     softmax = torch.zeros(N, N, dtype=torch.float64)
     images = torch.zeros(N, dtype=torch.int64)
+    unread = 0
     labelled = [item for item in dataset.items if item.labels]
     for chunk in batches(model, dataset, labelled, batch_size):
         if chunk.read:
             _tally(model.logits(model.batch(chunk.tensors)).cpu(), chunk.read, counts, softmax, images)
+        unread += len(chunk.failures)
         progress(len(chunk.items))
     means = softmax / images.clamp(min=1)[:, None]
-    return {"counts": counts.numpy(), "softmax": means.float().numpy(), "images": images.numpy()}
+    return {"counts": counts.numpy(), "softmax": means.float().numpy(), "images": images.numpy()}, unread
 
 
 def _tally(logits: Tensor, items: list[Item], counts: Tensor, softmax: Tensor, images: Tensor) -> None:

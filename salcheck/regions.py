@@ -15,6 +15,11 @@ def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(flat, size=size, mode="bilinear", align_corners=False).reshape(*maps.shape[:-2], *size)
 
 
+def ranked(scores: Tensor) -> Tensor:
+    """Indices along the last axis by falling score; equal scores by the lower index."""
+    return scores.argsort(dim=-1, descending=True, stable=True)
+
+
 def set_size(percent: float, pixels: int) -> int:
     """K = round(percent / 100 * pixels), at least one pixel."""
     return max(1, round(percent / 100 * pixels))

@@ -25,6 +25,7 @@ SELECT runs.id AS run, question, arch, models.name AS model, layer, weights, mod
        reference, runs.parameters, seed, batch_size, versions, command, created,
        (SELECT COUNT(*) FROM run_images WHERE run_images.run_id = runs.id) AS drawn
 FROM runs JOIN models ON models.id = runs.model_id JOIN datasets ON datasets.id = runs.dataset_id
+WHERE EXISTS (SELECT 1 FROM scores WHERE scores.run_id = runs.id)
 ORDER BY runs.id
 """
 
@@ -110,8 +111,9 @@ class Report:
 
 
 def make_report(store: Store, question: str | None = None, run: int | None = None) -> Report:
-    """The report over all questions, one question, or one run; of equal runs on one model and dataset the newest.
+    """The report over all questions, one question, or one run.
 
+    Of runs that differ in nothing but seed, reference or code the newest is shown; runs without scores are not.
     Raises SalcheckError where the database holds no such run.
     """
     runs = store.query(RUNS)
@@ -136,7 +138,7 @@ def _choose(runs: pd.DataFrame, question: str | None, run: int | None) -> pd.Dat
     asked = runs[runs["question"].isin(QUESTIONS if question is None else [question.lower()])]
     if asked.empty:
         raise SalcheckError(f"no scores yet{f' for {question}' if question else ''}: run `salcheck eval rq1` first")
-    return asked.groupby(["question", "model", "weights", "layer", "dataset_digest"], sort=False).tail(1)
+    return asked.groupby(["question", "model", "weights", "layer", "dataset_digest", "parameters"], sort=False).tail(1)
 
 
 def _about(row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -240,17 +242,23 @@ def _remarks(
     done = int(main.groupby("method_id")["image_id"].nunique().min()) if len(main) else 0
     kept = "correctly classified ones only" if parameters["correct_only"] else "right or wrong"
     twins = [f"{line.method} is {line.same_as}" for line in lines if line.same_as]
-    source = f"{about['dataset']} (seed {about['seed']}), {kept}; reference: {about['reference']}"
+    source = f"{about['dataset']} (seed {about['seed']})"
+    excluded = max((line.excluded for line in lines), default=0)
+    left = f"; {excluded} others are excluded" if excluded else ""
     unfinished = f"UNFINISHED: {done} of {drawn} images are scored; the same `salcheck eval` goes on with the rest."
     return [
         *([unfinished] if done < drawn else []),
-        f"{drawn} images drawn from {source}.",
+        f"{drawn} images drawn from {source}, {kept}{left}; reference: {about['reference']}.",
         f"p: one-sided Wilcoxon signed-rank test that scores lie below {threshold:g}, zero_method={ZERO_METHOD}; "
         f"Holm over the distinct methods of this run ({family}), controls not counted; effect: rank-biserial; "
         f"CI: percentile bootstrap of the median, {CONFIDENCE:.0%}, {RESAMPLES} resamples.",
         "ties: images where position, not value, chose some pixels of a top set; blank: images without a score "
         "because a map has too few positive pixels.",
-        *([f"Same ranking of pixels in every image, counted once: {', '.join(twins)}."] if twins else []),
+        *(
+            [f"Same ranking of pixels in every image (proportional maps), counted once: {', '.join(twins)}."]
+            if twins
+            else []
+        ),
         *_failures(main),
     ]
 

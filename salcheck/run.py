@@ -1,19 +1,16 @@
 """A run: one question asked of one model on one dataset, and everything that can change its answers."""
 
 import hashlib
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import torch
-
-import salcheck
 from salcheck import schema
 from salcheck.datasets import Dataset, Item
 from salcheck.methods import Method
 from salcheck.models import DTYPE, Model
+from salcheck.provenance import versions
 from salcheck.questions import Question
 from salcheck.store import Store, now, to_json
 
@@ -22,8 +19,8 @@ from salcheck.store import Store, now, to_json
 class Run:
     """A question, and everything that can change its answers.
 
-    `items` are the images in the run's order; `references` what methods may ask for, by name, and
-    `reference_source` says in words where they come from.
+    `items` are the images in the run's order; `references` what methods may ask for, by name, `reference_key`
+    the identity of the images they come from, and `reference_source` says these in words.
     """
 
     name: str
@@ -33,6 +30,7 @@ class Run:
     items: Sequence[Item]
     methods: Sequence[Method]
     references: Mapping[str, Any]
+    reference_key: str
     reference_source: str
     seed: int = 0
     correct_only: bool = True
@@ -49,12 +47,12 @@ class Run:
     def key(self) -> str:
         """Hash of all that can change a score; methods are not in it, so that a run can gain some later."""
         drawn = hashlib.sha256("\n".join(item.key for item in self.items).encode()).hexdigest()
-        parts = [self.name, self.model.key, self.dataset.digest, drawn, self.reference_source, self.seed]
-        return hashlib.sha256(to_json([salcheck.__version__, *parts, self.parameters]).encode()).hexdigest()
+        parts = [self.name, self.model.key, self.dataset.digest, drawn, self.reference_key, self.seed]
+        return hashlib.sha256(to_json([versions(), self.batch_size, *parts, self.parameters]).encode()).hexdigest()
 
     def inputs(self, method: Method) -> dict[str, Any]:
         """What the method reads beside the image, by identity: two maps differ where these do."""
-        return {name: self.seed if name == "seed" else self.reference_source for name in method.needs}
+        return {name: self.seed if name == "seed" else self.reference_key for name in method.needs}
 
 
 def register(run: Run, store: Store) -> tuple[int, int, dict[str, int], dict[str, int]]:
@@ -130,21 +128,3 @@ def _register_images(run: Run, store: Store, dataset_id: int, run_id: int) -> di
     with store.transaction() as connection:
         store.put(connection, schema.run_images, order, replace=False)
     return {item.key: ids[item.key] for item in run.items}
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    import numpy
-    import PIL
-    import timm
-    import torchvision
-
-    modules = {
-        "salcheck": salcheck,
-        "torch": torch,
-        "torchvision": torchvision,
-        "timm": timm,
-        "numpy": numpy,
-        "pillow": PIL,
-    }
-    return {"python": platform.python_version(), **{name: module.__version__ for name, module in modules.items()}}

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import salcheck
 from salcheck import folder, regions
 from salcheck.cache import MapFile
 from salcheck.datasets import Item
 from salcheck.loader import Chunk, read_now
 from salcheck.methods import Method
+from salcheck.provenance import versions
 from salcheck.run import Run, register
 from salcheck.sample import image_seed
 from salcheck.store import Store, to_json
@@ -93,7 +93,7 @@ class Shard:
             if not out_of_memory(error):
                 raise
         if len(chunk.read) == 1:
-            return self._noted(plan, {chunk.read[0].key: "out of memory with one image"})
+            return self._noted(plan, {**chunk.failures, chunk.read[0].key: "out of memory with one image"})
         rows = self._noted(plan, chunk.failures)
         for part in halves(chunk):
             rows.extend(self.score(plan, part))
@@ -155,9 +155,9 @@ class Shard:
         images = [self._images[item.key] for item in chunk.read]
         if all(image in plan.predictions for image in images):
             return [plan.predictions[image] for image in images], []
-        top = view.logits.topk(min(TOP, view.logits.shape[1]))
-        chances = view.logits.softmax(-1).gather(1, top.indices)
-        triples = torch.stack([part.cpu().double() for part in (top.indices, top.values, chances)], -1).tolist()
+        top = regions.ranked(view.logits)[:, :TOP]
+        parts = (top, view.logits.gather(1, top), view.logits.softmax(-1).gather(1, top))
+        triples = torch.stack([part.cpu().double() for part in parts], -1).tolist()
         finite = view.logits.isfinite().all(-1).tolist()
         rows = [
             {"model_id": self.model_id, "image_id": image, "rank": rank, "class": int(c), "logit": s, "probability": p}
@@ -165,7 +165,7 @@ class Shard:
             if sound
             for rank, (c, s, p) in enumerate(ranked, start=1)
         ]
-        return [c if sound else [] for c, sound in zip(top.indices.tolist(), finite, strict=True)], rows
+        return [c if sound else [] for c, sound in zip(top.tolist(), finite, strict=True)], rows
 
     def _excluded(self, item: Item, ranks: list[int]) -> str | None:
         if not ranks:
@@ -233,7 +233,7 @@ class Shard:
 
     def _file(self, method: Method, role: str) -> MapFile:
         if (method.key, role) not in self._files:
-            identity = to_json([salcheck.__version__, method.key, self.run.inputs(method)])
+            identity = to_json([versions(), method.key, self.run.inputs(method)])
             name = f"{method.slug[:60]}-{role}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npy"
             place = self._cache / "maps" / self.run.model.key[:16] / self.run.dataset.digest[:16]
             self._files[method.key, role] = MapFile(place / name, len(self.run.dataset))

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from salcheck.cache import atomic_write
 from salcheck.datasets.scenes import CLASSES, SEED_EVALUATION, SEED_TRAINING, SIZE, Scene, draw
 from salcheck.errors import SalcheckError
 
@@ -134,8 +135,9 @@ def _batches(steps: int, seed: int, batch_size: int) -> Iterator[tuple[Tensor, T
 
 def _save(model: nn.Module, out: Path, training: dict[str, object]) -> None:
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    _write(out / "model.safetensors", safetensors.torch.save(weights, {"format": "pt"}))
-    _write(out / "config.json", (json.dumps(_config(model, training), indent=2) + "\n").encode())
+    config = json.dumps(_config(model, training), indent=2) + "\n"
+    atomic_write(out / "model.safetensors", lambda file: file.write(safetensors.torch.save(weights, {"format": "pt"})))
+    atomic_write(out / "config.json", lambda file: file.write(config.encode()))
 
 
 def _config(model: nn.Module, training: dict[str, object]) -> dict[str, object]:
@@ -164,10 +166,3 @@ def _config(model: nn.Module, training: dict[str, object]) -> dict[str, object]:
         },
         "training": training,
     }
-
-
-def _write(path: Path, content: bytes) -> None:
-    """The file whole or not at all: a reader never meets half of it."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)

@@ -50,42 +50,48 @@ class View:
         self._net = net
         self._layer = layer
         self._load = load
-        self._grads: dict[str, Tensor] = {}
+        self._grads: dict[bytes, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.seeds)
 
     @cached_property
     def images(self) -> Tensor:
+        """(B, 3, H, W), as the transform leaves them."""
         return self._load()
 
     @property
     def acts(self) -> Tensor:
+        """(B, C, h, w) at the layer, signed where the layer is."""
         return self._pass.leaf.detach()
 
     @cached_property
     def logits(self) -> Tensor:
+        """(B, N) class scores before softmax."""
         return self._pass.scores.detach().float()
 
     def grads(self, classes: Tensor) -> Tensor:
-        """d logit / d acts for classes (B, M): (B, M, C, h, w). Asked again for the same classes, it is free."""
-        key = str(classes.tolist())
-        if key not in self._grads:
-            self._grads[key] = self.vjp(torch.nn.functional.one_hot(classes, self.logits.shape[1]))
-        return self._grads[key]
+        """d logit / d acts for classes (B, M): (B, M, C, h, w)."""
+        return self.vjp(torch.nn.functional.one_hot(classes, self.logits.shape[1]))
 
     def vjp(self, weights: Tensor) -> Tensor:
-        """d (sum of weights * logits) / d acts for weights (B, M, N): (B, M, C, h, w), M backwards of the head."""
+        """d (sum of weights * logits) / d acts for weights (B, M, N): (B, M, C, h, w), M backwards of the head.
+
+        Asked again with the same weights, it is free: most methods ask for the same gradients.
+        """
         scores, leaf = self._pass.scores, self._pass.leaf
         outputs = weights.to(scores).transpose(0, 1)
-        grads = None
-        if scores.requires_grad:
-            (grads,) = torch.autograd.grad(
-                scores, leaf, outputs, retain_graph=True, is_grads_batched=True, allow_unused=True
-            )
-        if grads is None:
-            raise SalcheckError(f"no logit depends on layer '{self._layer}': name another --layer")
-        return grads.transpose(0, 1)
+        key = outputs.cpu().numpy().tobytes()
+        if key not in self._grads:
+            grads = None
+            if scores.requires_grad:
+                (grads,) = torch.autograd.grad(
+                    scores, leaf, outputs, retain_graph=True, is_grads_batched=True, allow_unused=True
+                )
+            if grads is None:
+                raise SalcheckError(f"no logit depends on layer '{self._layer}': name another --layer")
+            self._grads[key] = grads.transpose(0, 1)
+        return self._grads[key]
 
     def head(self, acts: Tensor, of: Tensor | None = None) -> Tensor:
         """Logits (J, N) of the part after the layer alone, for acts (J, C, h, w).
@@ -147,19 +153,27 @@ class View:
     def _grid(self, raw: Tensor) -> Tensor:
         """A layer's output as (B, C, h, w): as it is, channels last, or tokens without their prefix."""
         if raw.dim() == 4:
-            return raw.permute(0, 3, 1, 2) if self._channels_last() else raw.view_as(raw)
+            return raw.permute(0, 3, 1, 2) if self._channels_last(raw.shape) else raw.view_as(raw)
         prefix, (h, w) = self._tokens(raw)
         return raw[:, prefix:].transpose(1, 2).unflatten(2, (h, w))
 
     def _ungrid(self, acts: Tensor, raw: Tensor) -> Tensor:
         """The inverse of `_grid`, always in new memory, with the prefix tokens of `raw`."""
         if raw.dim() == 4:
-            return (acts.permute(0, 2, 3, 1) if self._channels_last() else acts).clone()
+            return (acts.permute(0, 2, 3, 1) if self._channels_last(raw.shape) else acts).clone()
         prefix, _ = self._tokens(raw)
         return torch.cat([raw[:, :prefix], acts.flatten(2).transpose(1, 2)], dim=1)
 
-    def _channels_last(self) -> bool:
-        return str(getattr(self._net, "output_fmt", "NCHW")).endswith("NHWC")
+    def _channels_last(self, shape: torch.Size) -> bool:
+        """Which of (B, C, h, w) and (B, h, w, C) a shape is: the one whose h and w are shaped like the images.
+
+        Where both are, the net's own `output_fmt` decides; raises SalcheckError where neither is.
+        """
+        H, W = self.size
+        first, last = (abs(h * W / H - w) < 1 for h, w in (shape[2:], shape[1:3]))
+        if not first and not last:
+            raise SalcheckError(f"layer '{self._layer}' gives {tuple(shape)}, no feature maps: name another --layer")
+        return last and (not first or str(getattr(self._net, "output_fmt", "NCHW")).endswith("NHWC"))
 
     def _tokens(self, raw: Tensor) -> tuple[int, tuple[int, int]]:
         """How many tokens come before the grid, and the grid's size."""

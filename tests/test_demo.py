@@ -46,7 +46,7 @@ def test_it_scores_every_method_on_two_hundred_scenes(demo):
 
 def test_it_prints_the_report_and_finds_that_grad_cam_is_hirescam_there(demo):
     _, done = demo
-    assert "Same ranking of pixels in every image, counted once: hirescam is gradcam." in " ".join(done.stdout.split())
+    assert "counted once: hirescam is gradcam." in " ".join(done.stdout.split())
     assert re.search(r"random +200|random +1\d\d", done.stdout)
 
 

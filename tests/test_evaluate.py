@@ -258,6 +258,39 @@ def test_an_image_that_does_not_fit_alone_is_noted(bench, monkeypatch):
     assert {note for _, spec, _, _, _, note in bench.rows() if spec == "gradcam"} == {"out of memory with one image"}
 
 
+def test_out_of_memory_beside_an_unreadable_image_leaves_no_image_without_a_row(made, tmp_path, monkeypatch):
+    bench = Bench(tmp_path, made)
+    bench.data = engine.open_data("folder", save_images(tmp_path / "images", classes=3, each=4), bench.model, 0)
+    bench.data.path(bench.run(n=2).items[0]).write_bytes(b"no picture")
+
+    def starved(view, classes):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(gradcam, "saliency", starved)
+    bench.ask(methods="gradcam", n=2, batch_size=2)
+    notes = [note for _, spec, _, _, _, note in bench.rows() if spec == "gradcam"]
+    assert len(notes) == 2
+    assert sum("out of memory" in note for note in notes) == 1
+
+
+def test_unreadable_reference_images_are_said_and_not_cached(bench, tmp_path):
+    folder = save_images(tmp_path / "reference", seed=1)
+    (folder / "0" / "0.png").write_bytes(b"no picture")
+    reference = engine.open_data("folder", folder, bench.model, 0)
+    assert "1 of its images could not be read" in bench.run(reference_data=reference).reference_source
+    assert not list((bench.root / "cache" / "reference").glob("*.npz"))
+
+
+def test_an_image_whose_twin_is_held_out_is_not_evaluated(bench, tmp_path):
+    folder = save_images(tmp_path / "twins")
+    for path in sorted(folder.rglob("*.png")):
+        path.with_stem(f"{path.stem}-twin").write_bytes(path.read_bytes())
+    run = bench.run(data=engine.open_data("folder", folder, bench.model, 0), n=1000)
+    held = {item.fingerprint for item in hold_out(run.dataset.items, 0)[1]}
+    assert run.items
+    assert not held & {item.fingerprint for item in run.items}
+
+
 def test_a_defect_is_not_swallowed(bench, monkeypatch):
     def broken(view, classes):
         raise RuntimeError("shapes do not match")
@@ -301,9 +334,10 @@ def test_what_can_change_a_score_makes_another_run(bench, tmp_path):
         bench.run(correct_only=True),
         bench.run(threshold=70.0),
         bench.run(reference_data=other),
+        bench.run(batch_size=3),
     ]
-    assert len({run.key for run in [base, *changed]}) == 7
-    assert bench.run(methods="gradcam").key == bench.run(batch_size=3).key == base.key
+    assert len({run.key for run in [base, *changed]}) == 8
+    assert bench.run(methods="gradcam").key == base.key
 
 
 @pytest.mark.parametrize(("settings", "says"), [({"n": 0}, "no images"), ({"methods": "case:k=9"}, "1 to 6")])

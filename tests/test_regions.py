@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from salcheck.regions import blank, mass, place, set_size, signature, top_set, upsample
+from salcheck.regions import blank, mass, place, ranked, set_size, signature, top_set, upsample
 
 
-def ranked(values: np.ndarray, size: int) -> np.ndarray:
+def by_sorting(values: np.ndarray, size: int) -> np.ndarray:
     """The top set by a stable sort of every pixel: the slow definition."""
     mask = np.zeros(values.size, bool)
     mask[np.argsort(-values.flatten(), kind="stable")[:size]] = True
@@ -19,7 +19,7 @@ def test_top_sets_are_those_of_a_stable_sort(percent, levels):
     mask, _ = top_set(maps, percent)
     size = set_size(percent, 13 * 17)
     for got, values in zip(mask.flatten(0, 1).numpy(), maps.flatten(0, 1).numpy(), strict=True):
-        assert np.array_equal(got, ranked(values, size))
+        assert np.array_equal(got, by_sorting(values, size))
 
 
 def test_a_map_with_many_zeros_keeps_the_exact_size_and_says_how_many_were_tied():
@@ -87,3 +87,8 @@ def test_a_spot_in_the_lower_right_is_found_there():
     assert spot.cells[8] == pytest.approx(1)
     assert "100% bottom right" in str(spot)
     assert place(-pixels) is None
+
+
+def test_equal_scores_rank_by_the_lower_index():
+    assert ranked(torch.tensor([[0.0, 2.0, 0.0, 2.0, 1.0]])).tolist() == [[1, 3, 4, 0, 2]]
+    assert ranked(torch.zeros(1, 1000)).tolist() == [list(range(1000))]

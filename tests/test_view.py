@@ -79,6 +79,16 @@ def test_tokens_and_channels_last_become_the_grid_they_are():
     assert torch.equal(view.acts, swin.forward_features(images).permute(0, 3, 1, 2))
 
 
+def test_channels_are_told_from_rows_layer_by_layer():
+    convnext, swin = make_net("test_convnext"), make_net("swin_tiny_patch4_window7_224")
+    inner = make_view(convnext, make_images(side=160), "stages.1.blocks.0.norm")  # channels last in a net that is not
+    assert inner.acts.shape[1] == convnext.stages[1].blocks[0].norm.normalized_shape[0]
+    patches = make_view(swin, make_images(), "patch_embed.proj")  # channels first in a net that is not
+    assert patches.acts.shape[1] == swin.patch_embed.proj.out_channels
+    for view in (inner, patches):
+        assert torch.allclose(view.head(view.acts), view.logits, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_nothing_is_left_behind(name):
     net, images = make_net(name), make_images(side=SIDES.get(name, 56))

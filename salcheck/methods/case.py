@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
+from salcheck.regions import ranked
 from salcheck.view import View
 
 Contrast = Literal["confusion", "logits", "random", "explicit"]
@@ -45,7 +46,8 @@ def saliency(
     `random`, k seeded classes; `explicit`, the classes in `against`, joined by `+` (k is not used).
     Raises SalcheckError where k or `against` do not fit the model.
     """
-    g_u, g_bar = _weights(view, classes, contrast, k, against, reference)
+    chosen, _ = contrast_classes(view, classes, contrast, k, against, reference)
+    g_u, g_bar = channel_weights(view, classes, chosen)
     return torch.einsum("bmc,bchw->bmhw", project_off(g_u, g_bar), view.acts).clamp(min=0)
 
 
@@ -59,14 +61,15 @@ def facts(
     reference: Mapping[str, Any],
 ) -> dict[str, Tensor]:
     """What the report counts, each (B, M): `negative_dot`, <g_u, gbar> < 0, so that the projection adds
-    contrast evidence; `contrast_from_logits`, the reference never saw u and V came from the image's scores;
-    `rival_in_contrast`, V holds another of the explained classes.
+    contrast evidence; `rival_in_contrast`, V holds another of the explained classes; and for a confusion
+    contrast `class_not_in_reference`, no held-out image shows u and V came from the image's scores.
     """
-    g_u, g_bar = _weights(view, classes, contrast, k, against, reference)
     chosen, fallback = contrast_classes(view, classes, contrast, k, against, reference)
+    g_u, g_bar = channel_weights(view, classes, chosen)
     rival = (chosen[..., None] == classes[:, None, None, :]).any(-1).any(-1)  # V never holds u itself
     negative = (g_u * g_bar).sum(-1) < 0
-    return {"negative_dot": negative, "contrast_from_logits": fallback, "rival_in_contrast": rival}
+    counts = {"negative_dot": negative, "rival_in_contrast": rival}
+    return counts | ({"class_not_in_reference": fallback} if contrast == "confusion" else {})
 
 
 def needs(*, contrast: Contrast, **_: Any) -> tuple[str, ...]:
@@ -101,11 +104,8 @@ def contrast_classes(
     return torch.where(known[..., None], chosen, by_logits), ~known
 
 
-def _weights(
-    view: View, classes: Tensor, contrast: Contrast, k: int, against: str, reference: Mapping[str, Any]
-) -> tuple[Tensor, Tensor]:
-    """g_u and gbar, each (B, M, C)."""
-    chosen, _ = contrast_classes(view, classes, contrast, k, against, reference)
+def channel_weights(view: View, classes: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """g_u and gbar, each (B, M, C), for classes (B, M) and their contrasts (B, M, k), -1 for none."""
     share = torch.zeros(*classes.shape, view.logits.shape[1] + 1, device=classes.device)
     share.scatter_(-1, chosen % share.shape[-1], 1.0)  # the padding -1 lands in the extra last column
     share = share[..., :-1]
@@ -114,7 +114,7 @@ def _weights(
 
 
 def _highest(scores: Tensor, classes: Tensor, k: int) -> Tensor:
-    return scores.scatter(-1, classes[..., None], -torch.inf).topk(k, dim=-1).indices
+    return ranked(scores.scatter(-1, classes[..., None], -torch.inf))[..., :k]
 
 
 def _explicit(view: View, classes: Tensor, against: str) -> Tensor:

@@ -117,7 +117,7 @@ def test_mutual_contrasts_flip_the_sign_of_the_cosine():
 def test_the_gradient_of_the_mean_logit_is_the_mean_of_the_gradients(net, images):
     view = make_view(net, images, LAYER)
     chosen, _ = case.contrast_classes(view, CLASSES, "logits", 3, "", {})
-    _, g_bar = case._weights(view, CLASSES, "logits", 3, "", {})
+    _, g_bar = case.channel_weights(view, CLASSES, chosen)
     one_by_one = view.grads(chosen.flatten(1)).mean(dim=(-2, -1)).unflatten(1, (2, 3)).mean(dim=2)
     assert torch.allclose(g_bar, one_by_one, atol=1e-7)
 
@@ -144,8 +144,10 @@ def test_facts_count_what_was_decided(net, images):
     reference = confusion({(0, 3): 1, (3, 5): 1, (1, 6): 1, (6, 1): 1, (5, 0): 1, (2, 4): 1})
     facts = parse_method("case").facts(view, CLASSES, reference)
     assert facts["rival_in_contrast"].tolist() == [[True, False], [True, True], [False, False]]
-    assert not facts["contrast_from_logits"].any()
-    g_u, g_bar = case._weights(view, CLASSES, "confusion", 1, "", reference)
+    assert not facts["class_not_in_reference"].any()
+    assert "class_not_in_reference" not in parse_method("case:contrast=logits").facts(view, CLASSES)
+    chosen, _ = case.contrast_classes(view, CLASSES, "confusion", 1, "", reference)
+    g_u, g_bar = case.channel_weights(view, CLASSES, chosen)
     assert torch.equal(facts["negative_dot"], torch.einsum("bmc,bmc->bm", g_u, g_bar) < 0)
 
 
