@@ -112,7 +112,7 @@ def _run(
     question: str, model: int, dataset: int, reference: str, settings: Mapping[str, Any], digest: str, arch: str
 ) -> dict[str, Any]:
     return {
-        "key": f"{question} {arch} {digest[:8]} {abs(hash(to_json(settings))) % 10**12}",
+        "key": f"{question} {arch} {digest[:8]} {abs(hash((to_json(settings), reference))) % 10**12}",
         "question": question,
         "model_id": model,
         "dataset_id": dataset,

@@ -228,12 +228,13 @@ def test_where_references_come_from_is_said_and_that_they_were_evaluated_too(sto
 # Which runs
 
 
-def test_of_runs_on_one_model_and_dataset_the_newest_is_shown_and_the_others_named(store):
-    add_run(store, {"case": LOW}, percent=5.0)
+def test_of_runs_alike_but_for_their_reference_the_newest_is_shown_and_the_others_named(store):
+    add_run(store, {"case": LOW}, reference="some")
     add_run(store, {"case": LOW}, arch="vgg")
+    add_run(store, {"case": LOW}, reference="others")
     add_run(store, {"case": LOW}, percent=10.0)
     report = make_report(store)
-    assert [section.about["run"] for section in report.sections] == [2, 3]
+    assert [section.about["run"] for section in report.sections] == [2, 3, 4]
     assert report.remarks == ["Not shown, each with its own salcheck report --run: run 1."]
     alone = make_report(store, run=1)
     assert [section.about["run"] for section in alone.sections] == [1]
