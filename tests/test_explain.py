@@ -103,7 +103,7 @@ def test_a_class_that_is_not_there_stops_before_any_image_is_read(model, asked, 
         explain(model, [], parse_methods(["gradcam"]), [asked], {})
 
 
-@pytest.mark.parametrize("size", [(1, 1), (3000, 2)])
+@pytest.mark.parametrize("size", [(1, 1), (180, 2)])
 def test_odd_sizes_reach_the_model(model, tmp_path, size):
     Image.new("RGB", size, (200, 30, 30)).save(tmp_path / "odd.png")
     (one,) = explained(model, [tmp_path / "odd.png"])

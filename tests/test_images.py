@@ -172,3 +172,9 @@ def test_altered_bytes_give_a_picture_or_a_refusal_and_never_another_error(tmp_p
                 assert read_image(file).mode == "RGB"
             except SalcheckError as error:
                 assert str(file) in str(error)
+
+
+def test_an_image_that_a_transform_would_blow_up_is_one_line(tmp_path):
+    Image.new("L", (5000, 1)).save(tmp_path / "thin.png")
+    with pytest.raises(SalcheckError, match=r"too thin \(5000x1 pixels\)"):
+        read_image(tmp_path / "thin.png")

@@ -37,7 +37,7 @@ def report(tmp_path):
 @pytest.fixture
 def empty(tmp_path):
     with Store(str(tmp_path / "empty.db")) as store:
-        add_run(store, {}, drawn=5)
+        add_run(store, {"case": ["blank: constant"] * 3}, drawn=5)
         yield make_report(store)
 
 
