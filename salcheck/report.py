@@ -166,18 +166,11 @@ def _section(store: Store, about: dict[str, Any]) -> Section:
     adjusted |= {e.id: adjusted[twins[e.id]] for e in asked if e.id not in adjusted}
     passed = [entry.name for entry in entries if entry.control and _below(entry.summary.wilcoxon)]
     lines = [
-        Line(
-            question=about["question"],
-            run=about["run"],
-            arch=about["arch"],
-            method=entry.name,
-            control=entry.control,
-            summary=entry.summary,
+        _line(
+            about,
+            entry,
             holm=adjusted.get(entry.id),
-            blank=entry.notes.get("blank", 0),
             tied=int(tied.get(entry.id, 0)),
-            excluded=entry.notes.get("excluded", 0),
-            failed=sum(count for kind, count in entry.notes.items() if kind not in ("blank", "excluded")),
             same_as=names[twins[entry.id]] if entry.id in twins else None,
             verdict=_verdict(question, entry, adjusted.get(entry.id), passed),
         )
@@ -203,6 +196,21 @@ def _entry(methods: pd.DataFrame, id: int, frame: pd.DataFrame, threshold: float
     values = frame["value"].dropna().to_numpy(dtype=float)
     method = methods.loc[id]
     return _Entry(id, method["spec"], bool(method["control"]), summarise(values, threshold, seed), kinds)
+
+
+def _line(about: Mapping[str, Any], entry: _Entry, **found: Any) -> Line:
+    return Line(
+        question=about["question"],
+        run=about["run"],
+        arch=about["arch"],
+        method=entry.name,
+        control=entry.control,
+        summary=entry.summary,
+        blank=entry.notes.get("blank", 0),
+        excluded=entry.notes.get("excluded", 0),
+        failed=sum(count for kind, count in entry.notes.items() if kind not in ("blank", "excluded")),
+        **found,
+    )
 
 
 def _control(entries: Sequence[_Entry], id: int) -> bool:

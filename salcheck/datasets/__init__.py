@@ -19,7 +19,7 @@ class Item:
 
     `key` names it within the dataset, the same on every machine; `labels` are the model's indices of all
     classes that are truly in it (one for ImageNet, several for scenes, none where nothing is known).
-    `fingerprint` is whatever cheaply tells this image from another under the same key (a file's size).
+    `fingerprint` is whatever cheaply tells this image from another under the same key.
     """
 
     key: str

@@ -89,7 +89,7 @@ def parse_method(text: str) -> Method:
             raise SalcheckError(f"'{part}' in '{typed}' is no parameter: write {name}:key=value,key=value")
         if key not in known:
             there = f"parameter of {name}"
-            raise SalcheckError(unknown_parameter(there, key, list(known)))
+            raise SalcheckError(_unknown_parameter(there, key, list(known)))
         given[key] = _read(f"{name}:{key}", value, known[key].annotation)
     return Method(name, {k: given.get(k, p.default) for k, p in known.items()}, typed)
 
@@ -120,7 +120,7 @@ def controls() -> list[Method]:
     return [method for method in parse_methods(["all"]) if method.control]
 
 
-def unknown_parameter(kind: str, key: str, known: list[str]) -> str:
+def _unknown_parameter(kind: str, key: str, known: list[str]) -> str:
     return folder.unknown(kind, key, known) if known else f"unknown {kind} '{key}': it has none"
 
 

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -30,6 +32,9 @@ def test_center_is_highest_in_the_middle_and_narrower_with_sigma(net):
     assert int(wide.flatten().argmax()) in {(h // 2) * w + w // 2, (h // 2 - 1) * w + w // 2 - 1}
     assert torch.allclose(wide, wide.flip(0, 1))
     assert narrow[0, 0] / narrow.max() < wide[0, 0] / wide.max()
+    for blob, sigma in ((wide, 0.25), (narrow, 0.1)):
+        down, right = (2 + 0.5) / h - 0.5, (5 + 0.5) / w - 0.5
+        assert float(blob[2, 5]) == pytest.approx(math.exp(-(down**2 + right**2) / (2 * sigma**2)), rel=1e-5)
 
 
 def test_edges_lie_on_the_edge_in_units_of_intensity_per_pixel(net):
