@@ -36,7 +36,7 @@ def cache_folder() -> Path:
 class MapFile:
     """The maps of one method and class role for all images of a dataset: an (images, h, w) float32 array.
 
-    The file is laid out whole when the first map is written: 10 MB for 50,000 maps of 7 x 7.
+    50,000 maps of 7 x 7 are 10 MB. A map at pixel resolution is 200 KB; rows that are not written take no room.
     """
 
     def __init__(self, file: Path, images: int):
@@ -57,41 +57,41 @@ class MapFile:
 
         Raises SalcheckError where the disk is full or does not take the file.
         """
-        if not self._open() or self._array is None or self._array.shape[1:] != maps.shape[1:]:
-            self._lay_out(maps.shape[1:])
-        assert self._array is not None
-        self._array[list(rows)] = maps
-        self._array.flush()
-        return [checksum_of(one) for one in maps]
-
-    def _open(self) -> bool:
-        if self._array is None:
-            with contextlib.suppress(Exception):  # absent, or torn in ways that numpy has many errors for
-                array = np.lib.format.open_memmap(self.file, mode="r+")
-                if array.ndim == 3 and array.dtype == np.float32 and len(array) == self.images:
-                    self._array = array
-        return self._array is not None
-
-    def _lay_out(self, size: tuple[int, ...]) -> None:
-        def zeros(out: BinaryIO) -> None:
-            shape = (self.images, *size)
-            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(out, header)
-            size_in_bytes = out.tell() + 4 * int(np.prod(shape))
-            out.truncate(size_in_bytes)
-            if hasattr(os, "posix_fallocate"):
-                # Memory that is mapped to a full disk kills the process; so the room is taken at once.
-                os.posix_fallocate(out.fileno(), 0, size_in_bytes)
-
-        self._array = None
         try:
-            atomic_write(self.file, zeros)
+            if not self._open() or self._array is None or self._array.shape[1:] != maps.shape[1:]:
+                self._lay_out(maps.shape[1:])
+            assert self._array is not None
+            # Written as a file and not through the mapping: a full disk is then an error and not a dead process.
+            with self.file.open("r+b") as out:
+                for row, one in zip(rows, maps, strict=True):
+                    out.seek(self._array.offset + row * one.nbytes)
+                    out.write(np.ascontiguousarray(one, dtype=np.float32).tobytes())
+                out.flush()
+                os.fsync(out.fileno())
         except OSError as error:
             raise SalcheckError(
                 f"cannot write to the map cache '{self.file.parent}' ({error.strerror}): make room, "
                 "or point SALCHECK_CACHE to another folder"
             ) from error
-        self._array = np.lib.format.open_memmap(self.file, mode="r+")
+        return [checksum_of(one) for one in maps]
+
+    def _open(self) -> bool:
+        if self._array is None:
+            with contextlib.suppress(Exception):  # absent, or torn in ways that numpy has many errors for
+                array = np.lib.format.open_memmap(self.file, mode="r")
+                if array.ndim == 3 and array.dtype == np.float32 and len(array) == self.images:
+                    self._array = array
+        return self._array is not None
+
+    def _lay_out(self, size: tuple[int, ...]) -> None:
+        def empty(out: BinaryIO) -> None:
+            shape = (self.images, *size)
+            np.lib.format.write_array_header_1_0(out, {"descr": "<f4", "fortran_order": False, "shape": shape})
+            out.truncate(out.tell() + 4 * int(np.prod(shape)))  # rows take room on the disk as they are written
+
+        self._array = None
+        atomic_write(self.file, empty)
+        self._array = np.lib.format.open_memmap(self.file, mode="r")
 
 
 def checksum_of(array: NDArray[np.float32]) -> int:

@@ -104,7 +104,7 @@ def explain(
 
     methods = parse_methods(method)
     model = load_model(arch, checkpoint=checkpoint, layer=layer, device=device)
-    references, notes = _references(methods, model, reference)
+    methods, references, notes = _references(methods, model, reference)
     results = explain_images(model, images, methods, classes, references, seed)
     output = Output(model, methods, out, raw, json, notes)
     for explained in results:
@@ -254,23 +254,22 @@ def train(
     train_model(out, seed=seed, device=str(pick_device(device)))
 
 
-def _references(methods: Any, model: Any, reference: Path | None) -> tuple[dict[str, Any], list[str]]:
-    """What the methods read of held-out images, and a note where they must do without."""
+def _references(methods: Any, model: Any, reference: Path | None) -> tuple[Any, Any, list[str]]:
+    """The methods that can be used, what they read of held-out images, and notes on what must be done without."""
     from salcheck import evaluate as engine
-    from salcheck import reference as references
+    from salcheck import references
     from salcheck.cache import cache_folder
+    from salcheck.methods import fitting
     from salcheck.terminal import progress
 
-    needed = sorted({need for method in methods for need in method.needs} - {"seed"})
-    if not needed:
-        return {}, []
+    methods, notes = fitting(methods, model, reference is not None)
+    needs = [need for method in methods for need in method.needs]
     if reference is None:
-        return {}, ["no reference images (--reference DIR): case contrasts with the image's own top logits"]
-    held = engine.open_data("folder", reference, model, 0)
-    if not any(item.labels for item in held.items):
-        raise SalcheckError(f"no folder of '{reference}' is a class of the model: name them by wnid, index or name")
+        without = [method.module.FALLBACK for method in methods if method.needs and hasattr(method.module, "FALLBACK")]
+        notes += [f"no reference images (--reference DIR): {'; '.join(without)}"] if without else []
+    held = None if reference is None else engine.open_data("folder", reference, model, 0)
     with progress("reference", "images") as show:
-        return dict(references.build(needed, model, held, cache_folder(), 8, lambda done: show(done, len(held)))), []
+        return methods, references.build(needs, model, held, cache_folder(), progress=show).values, notes
 
 
 def _write(file: Path, text: str) -> None:

@@ -30,7 +30,7 @@ def run_demo(out: Path) -> None:
             "rq1",
             model,
             dataset,
-            parse_methods(["all"]),
+            parse_methods(["quick"]),
             parameters={},
             n=SCENES,
             seed=0,
@@ -46,7 +46,7 @@ def run_demo(out: Path) -> None:
     say(f"1. Maps of one scene with two objects: salcheck explain {scene} --arch scenes --method case,gradcam")
     methods = parse_methods(["case,gradcam"])
     output = Output(model, methods, out, None, False, [])
-    for explained in explain(model, [scene], methods, ["top1", "top2"], run.references):
+    for explained in explain(model, [scene], methods, ["top1", "top2"], run.references.values):
         output.add(explained)
     say(f"\n2. One question over {SCENES} scenes: salcheck eval rq1 --arch scenes --n {SCENES}")
     database = out / "salcheck.db"

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from salcheck import folder, reference, schema
+from salcheck import folder, references, schema
 from salcheck.datasets import Dataset, Item
 from salcheck.errors import SalcheckError
 from salcheck.loader import ahead
-from salcheck.methods import Method, controls
+from salcheck.methods import Method, controls, fitting
 from salcheck.models import Model
 from salcheck.questions import QUESTIONS, Question
 from salcheck.run import Run
@@ -107,26 +107,13 @@ def make_run(
     items, source, shared = split(dataset, reference_data, n, seed, allow_overlap)
     if not items:
         raise SalcheckError(f"no images to evaluate: {dataset.name} has {len(dataset)}, and half of it is held out")
-    methods = with_controls(methods)
-    needed = {need for method in methods for need in method.needs} - {"seed"}
-    if needed and not any(item.labels for item in source.items):
-        raise SalcheckError(
-            "a confusion matrix needs images with known classes: give --reference DIR with class folders, "
-            "or a method that needs none, such as case:contrast=logits"
-        )
-    done = 0
-
-    def count(more: int) -> None:
-        nonlocal done
-        done += more
-        progress(done, len(source))
-
-    references = reference.build(sorted(needed), model, source, cache, batch_size, count)
-    unread = max((built.unread for built in references.values()), default=0)
+    methods, _ = fitting(with_controls(methods), model, with_references=True)
+    needs = [need for method in methods for need in method.needs]
+    built = references.build(needs, model, source, cache, batch_size, progress)
     where = f"seeded half of {dataset.name} held out" if reference_data is None else source.root
     words = [where, f"{len(source)} images", f"digest {source.digest[:16]}"]
     words += [f"{shared} of its images EVALUATED TOO"] if shared else []
-    words += [f"{unread} of its images could not be read"] if unread else []
+    words += [f"{built.unread} of its images could not be read"] if built.unread else []
     return Run(
         name=name.lower(),
         question=question,
@@ -134,8 +121,8 @@ def make_run(
         dataset=dataset,
         items=items,
         methods=methods,
-        references=references,
-        reference_key=f"{source.digest} {shared} {unread}",
+        references=built,
+        reference_key=f"{source.digest} {shared} {built.unread}",
         reference_source=", ".join(words),
         seed=seed,
         correct_only=correct_only,

@@ -63,7 +63,8 @@ def explain(
         items = [Item(str(path)) for path in paths]
         dataset = Dataset("images", "", items, lambda item: read_image(Path(item.key)))
         for chunk in batches(model, dataset, items, batch_size):
-            done = iter(_explain_chunk(model, chunk, methods, wanted, references, seed) if chunk.read else ())
+            made = _explain_chunk(model, chunk, methods, wanted, references, seed, batch_size) if chunk.read else ()
+            done = iter(made)
             for item in chunk.items:
                 failure = chunk.failures.get(item.key)
                 yield SalcheckError(failure) if failure else next(done)
@@ -88,9 +89,10 @@ def _explain_chunk(
     wanted: Sequence[int | str],
     references: Mapping[str, Any],
     seed: int,
+    batch_size: int,
 ) -> list[Explained | SalcheckError]:
     seeds = [image_seed(seed, portable(Path(item.key).name)) for item in chunk.read]
-    view = model.view(lambda: model.batch(chunk.tensors), seeds)
+    view = model.view(lambda: model.batch(chunk.tensors), seeds, batch_size)
     order = ranked(view.logits)
     columns = [order[:, int(c[3:]) - 1] if isinstance(c, str) else torch.full_like(order[:, 0], c) for c in wanted]
     classes = torch.stack(columns, dim=1)

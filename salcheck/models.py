@@ -25,7 +25,7 @@ from salcheck.folder import unknown
 from salcheck.labels import Labels, labels_of
 from salcheck.view import FEATURES, View
 
-DTYPE = "float32"
+AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 OFFLINE_CHOICES = "use --arch scenes, --arch local-dir:PATH, or a hub cache (HF_HOME) filled where there is network"
 
 
@@ -34,7 +34,8 @@ class Model:
     """A frozen timm model in eval mode, cut at `layer`.
 
     `arch` is what the user typed, `name` timm's full name with its weight tag, `weights` the SHA-256 of
-    the parameters and buffers, `transform` timm's own eval transform for those weights.
+    the parameters and buffers, `transform` timm's own eval transform for those weights. `labels` is empty for
+    a model without classes. `amp`: the type that forwards are cast to (`bf16`, `fp16`), None for float32.
     """
 
     net: Any
@@ -46,12 +47,13 @@ class Model:
     device: torch.device
     config: dict[str, Any]
     transform: Callable[[Image.Image], Tensor]
+    amp: str | None = None
 
     @cached_property
     def identity(self) -> str:
         """Hash of all that decides its logits: modules, weights, transform, device type, precision."""
         # The printed modules tell networks apart that hold the same tensors (another activation or stride).
-        parts = [str(self.net), self.weights, str(self.transform), self.device.type, DTYPE]
+        parts = [str(self.net), self.weights, str(self.transform), self.device.type, self.dtype]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @cached_property
@@ -59,13 +61,22 @@ class Model:
         """Hash of all that decides its maps: its identity and the layer."""
         return hashlib.sha256(f"{self.identity} {self.layer}".encode()).hexdigest()
 
+    @property
+    def dtype(self) -> str:
+        """The precision of its forwards, as stored with its scores."""
+        return f"float32, {self.amp} autocast" if self.amp else "float32"
+
     def batch(self, images: Sequence[Tensor]) -> Tensor:
         """Transformed images, each (3, H, W), as one batch (B, 3, H, W) on the model's device."""
-        return torch.stack(list(images)).to(self.device, non_blocking=True)
+        stacked = torch.stack(list(images)).to(self.device, non_blocking=True)
+        return stacked.contiguous(memory_format=torch.channels_last)
 
-    def view(self, load: Callable[[], Tensor], seeds: Sequence[int]) -> View:
-        """A batch cut open at the layer; `load` gives its images (B, 3, H, W) if they are needed."""
-        return View(self.net, self.layer, load, self.size, seeds, self.labels)
+    def view(self, load: Callable[[], Tensor], seeds: Sequence[int], batch_size: int = 8) -> View:
+        """A batch cut open at the layer; `load` gives its images (B, 3, H, W) if they are needed.
+
+        batch_size: how many images a forward of changed images takes at a time.
+        """
+        return View(self.net, self.layer, load, self.size, seeds, self.labels, batch_size, AMP.get(self.amp or ""))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -75,7 +86,8 @@ class Model:
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
         """Class scores (B, N) before softmax, and nothing else."""
-        return self.net(images).float()
+        with torch.autocast(self.device.type, AMP.get(self.amp or ""), enabled=self.amp is not None):
+            return self.net(images).float()
 
     def picture(self, image: Tensor) -> Tensor:
         """What the model saw: one transformed image (3, H, W) as RGB in 0...1, (H, W, 3)."""
@@ -83,18 +95,21 @@ class Model:
         return (image.cpu() * std + mean).clamp(0, 1).permute(1, 2, 0)
 
 
-def load_model(arch: str, *, checkpoint: Path | None = None, layer: str = FEATURES, device: str = "auto") -> Model:
+def load_model(
+    arch: str, *, checkpoint: Path | None = None, layer: str = FEATURES, device: str = "auto", amp: str | None = None
+) -> Model:
     """The model that `arch` names (short name, timm name, `hf-hub:org/name` or `local-dir:PATH`).
 
     `checkpoint` (.safetensors or .pth) replaces the weights; its head decides the number of classes.
-    Raises SalcheckError for an unknown name, layer or device, weights that cannot be had or do not fit.
+    Raises SalcheckError for an unknown name, layer, device or `amp`, weights that cannot be had or do not fit.
     """
     where = pick_device(device)
+    if amp is not None and amp not in AMP:
+        raise SalcheckError(f"no --amp '{amp}': it is one of {', '.join(AMP)}; leave it out for float32")
     row = ARCHS.get(arch.lower())
-    net = _create(row.model if row else arch, arch, checkpoint).eval().requires_grad_(False).to(where)
+    net = _create(row.model if row else arch, arch, checkpoint).eval().requires_grad_(False)
+    net = net.to(where, memory_format=torch.channels_last)  # a tenth to a third faster, on CPUs as well
     config = resolve_model_data_config(net)
-    if net.num_classes < 1:
-        raise SalcheckError(f"'{arch}' has no classes: a map explains the score of a class")
     if config["input_size"][0] != 3:
         raise SalcheckError(f"'{arch}' reads {config['input_size'][0]} channels: salcheck feeds it RGB photographs")
     return Model(
@@ -107,6 +122,7 @@ def load_model(arch: str, *, checkpoint: Path | None = None, layer: str = FEATUR
         device=where,
         config=config,
         transform=create_transform(**config, is_training=False),
+        amp=amp,
     )
 
 

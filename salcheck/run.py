@@ -1,7 +1,7 @@
 """A run: one question asked of one model on one dataset, and everything that can change its answers."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,9 +9,10 @@ from typing import Any
 from salcheck import schema
 from salcheck.datasets import Dataset, Item
 from salcheck.methods import Method
-from salcheck.models import DTYPE, Model
+from salcheck.models import Model
 from salcheck.provenance import versions
 from salcheck.questions import Question
+from salcheck.references import References
 from salcheck.store import Store, now, to_json
 
 
@@ -19,8 +20,8 @@ from salcheck.store import Store, now, to_json
 class Run:
     """A question, and everything that can change its answers.
 
-    `items` are the images in the run's order; `references` what methods may ask for, by name, `reference_key`
-    the identity of the images they come from, and `reference_source` says these in words.
+    `items` are the images in the run's order; `references` what methods may ask for, `reference_key` the
+    identity of the images they come from, and `reference_source` says these in words.
     """
 
     name: str
@@ -29,7 +30,7 @@ class Run:
     dataset: Dataset
     items: Sequence[Item]
     methods: Sequence[Method]
-    references: Mapping[str, Any]
+    references: References
     reference_key: str
     reference_source: str
     seed: int = 0
@@ -52,7 +53,9 @@ class Run:
 
     def inputs(self, method: Method) -> dict[str, Any]:
         """What the method reads beside the image, by identity: two maps differ where these do."""
-        return {name: self.seed if name == "seed" else self.reference_key for name in method.needs}
+        own = self.references.digests
+        read = {need.key: own.get(need.key, self.reference_key) for need in method.needs}
+        return read | ({"seed": self.seed} if method.seeded else {})
 
 
 def register(run: Run, store: Store) -> tuple[int, int, dict[str, int], dict[str, int]]:
@@ -70,7 +73,7 @@ def register(run: Run, store: Store) -> tuple[int, int, dict[str, int], dict[str
             "layer": model.layer,
             "transform": str(model.transform),
             "device": model.device.type,
-            "dtype": DTYPE,
+            "dtype": model.dtype,
             "classes": len(model.labels),
         },
         unique=["key"],

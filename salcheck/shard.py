@@ -12,6 +12,7 @@ from torch import Tensor
 
 from salcheck import folder, regions
 from salcheck.cache import MapFile
+from salcheck.chunks import out_of_memory
 from salcheck.datasets import Item
 from salcheck.loader import Chunk, read_now
 from salcheck.methods import Method
@@ -147,7 +148,9 @@ class Shard:
         run = self.run
         seeds = [image_seed(run.seed, item.key) for item in chunk.read]
         return run.model.view(
-            lambda: run.model.batch(chunk.tensors or read_now(run.model, run.dataset, chunk.read)), seeds
+            lambda: run.model.batch(chunk.tensors or read_now(run.model, run.dataset, chunk.read)),
+            seeds,
+            run.batch_size,
         )
 
     def _predictions(self, plan: Plan, chunk: Chunk, view: View) -> tuple[list[list[int]], list[dict[str, Any]]]:
@@ -187,9 +190,10 @@ class Shard:
         ]
         if all(maps is not None for maps in stored):
             return torch.stack([torch.from_numpy(maps) for maps in stored], dim=1).to(run.model.device), rows
-        maps = method.saliency(view, classes, run.references)
+        references = run.references.values
+        maps = method.saliency(view, classes, references)
         signatures = regions.signature(maps).cpu().tolist()
-        facts = {name: values.float().cpu() for name, values in method.facts(view, classes, run.references).items()}
+        facts = {name: values.float().cpu() for name, values in method.facts(view, classes, references).items()}
         for m, (file, role) in enumerate(zip(files, run.question.roles, strict=True)):
             where = [
                 {"model_id": self.model_id, "method_id": method_id, "role": role, "image_id": image} for image in images
@@ -243,12 +247,6 @@ class Shard:
 def number(value: float) -> float | None:
     """NaN is no number: the database says NULL."""
     return None if math.isnan(value) else value
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether an accelerator or the main memory ran out."""
-    words = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in words or "can't allocate memory" in words
 
 
 def halves(chunk: Chunk) -> list[Chunk]:

@@ -1,6 +1,7 @@
 """View: what a model saw for one batch, cut open at a layer."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from salcheck.chunks import in_chunks
 from salcheck.errors import SalcheckError
 from salcheck.labels import Labels
 
@@ -28,7 +30,8 @@ class View:
 
     images: (B, 3, H, W). acts: (B, C, h, w) at the layer, cut from all that comes before. logits: (B, N).
     seeds: one int per image, for whatever must be random per image and the same in every run.
-    size: (H, W). Images are loaded and the forward is run when first asked for, once.
+    size: (H, W). Images are loaded and the forward is run when first asked for, once. batch_size: how many
+    images a forward of changed images takes at a time. amp: the type of autocast, None for plain float32.
 
     The cut: the layer's output is replaced by a copy of a new leaf, so nothing before it is differentiated
     and no later in-place operation overwrites what is kept. Weights never get gradients.
@@ -43,14 +46,19 @@ class View:
         size: tuple[int, int],
         seeds: Sequence[int],
         labels: Labels,
+        batch_size: int = 8,
+        amp: torch.dtype | None = None,
     ):
         self.size = size
         self.seeds = list(seeds)
         self.labels = labels
-        self._net = net
+        self.batch_size = batch_size
+        self.net = net
         self._layer = layer
         self._load = load
+        self._amp = amp
         self._grads: dict[bytes, Tensor] = {}
+        self._pixel_grads: dict[bytes, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -65,9 +73,17 @@ class View:
         """(B, C, h, w) at the layer, signed where the layer is."""
         return self._pass.leaf.detach()
 
+    @property
+    def prefix(self) -> Tensor:
+        """Tokens that come before the grid at the layer (B, P, C), a class token first; P = 0 for feature maps."""
+        raw = self._pass.raw
+        return (raw[:, : self._tokens(raw)[0]] if raw.dim() == 3 else raw.new_empty(len(raw), 0, raw.shape[1])).float()
+
     @cached_property
     def logits(self) -> Tensor:
-        """(B, N) class scores before softmax."""
+        """(B, N) class scores before softmax; raises SalcheckError for a model that has no classes."""
+        if self.net.num_classes < 1:
+            raise SalcheckError("this model has no classes to explain: take a method that needs none, such as diffcam")
         return self._pass.scores.detach().float()
 
     def grads(self, classes: Tensor) -> Tensor:
@@ -81,7 +97,7 @@ class View:
         """
         scores, leaf = self._pass.scores, self._pass.leaf
         outputs = weights.to(scores).transpose(0, 1)
-        key = outputs.cpu().numpy().tobytes()
+        key = weights.float().cpu().numpy().tobytes()
         if key not in self._grads:
             grads = None
             if scores.requires_grad:
@@ -98,14 +114,54 @@ class View:
 
         `of` (J,) says which image of the batch each row belongs to; the default is one row per image.
         At the `features` seam only the head runs; at a module inside, the forward is run with the
-        layer's output replaced.
+        layer's output replaced. Differentiable where the acts given require it.
         """
-        of = torch.arange(len(self), device=acts.device) if of is None else of
-        with torch.no_grad():
-            changed = self._ungrid(acts, self._pass.raw[of])
+        of = torch.arange(len(self)) if of is None else of
+        with torch.set_grad_enabled(acts.requires_grad), self._autocast():
+            changed = self._ungrid(acts, self._pass.raw[of.to(acts.device)])
             if self._layer == FEATURES:
-                return self._net.forward_head(changed).float()
-            return self._hooked(self.images[of], lambda out: changed).float()
+                return self.net.forward_head(changed).float()
+            return self._hooked(self.images[of.to(acts.device)], lambda out: changed).float()
+
+    @cached_property
+    def affine(self) -> bool:
+        """Whether the logits are an affine function of the acts, found by trying: then gradients do not depend
+        on the image, and leaving out a channel costs its part of gradient times activation, exactly.
+        """
+        acts = self.acts[:1]
+        noise = torch.randn(acts.shape, generator=torch.Generator().manual_seed(0)).to(acts) * acts.std()
+        rows = torch.cat([torch.zeros_like(acts), acts, noise, acts + noise, acts - 2 * noise])
+        zero, own, strange, total, apart = self.head(rows, torch.zeros(len(rows), dtype=torch.long)).double()
+        error = (total - own - strange + zero).abs().max() + (apart - own + 2 * (strange - zero)).abs().max()
+        tolerance = 1e-4 if self._amp is None else 8 * torch.finfo(self._amp).eps
+        return bool(error < tolerance * (own - zero).abs().max())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (J, N) of other images (J, 3, H, W): one whole forward each, nothing to differentiate."""
+        with torch.no_grad(), self._autocast():
+            return self.net(images).float()
+
+    def again(self, images: Tensor, of: Tensor) -> "View":
+        """A view of other images (J, 3, H, W) through the same cut; `of` (J,) says whose seeds they have."""
+        seeds = [self.seeds[index] for index in of.tolist()]
+        return View(self.net, self._layer, lambda: images, self.size, seeds, self.labels, self.batch_size, self._amp)
+
+    def pixel_grads(self, classes: Tensor, images: Tensor | None = None) -> Tensor:
+        """d logit / d image for classes (J, M): (J, M, 3, H, W), of the view's own images or of others.
+
+        One whole forward for all classes of an image and one whole backward for each. For the view's own
+        images it is free when asked again.
+        """
+        if images is not None:
+            return self._differentiate(images, classes)
+        key = classes.cpu().numpy().tobytes()
+        if key not in self._pixel_grads:
+            self._pixel_grads[key] = self._differentiate(self.images, classes)
+        return self._pixel_grads[key]
+
+    def chunks(self, count: int, work: Callable[[slice], Tensor]) -> Tensor:
+        """`work(rows)` over `count` jobs, `batch_size` at a time, as one tensor (count, ...)."""
+        return in_chunks(count, self.batch_size, work)
 
     def uniform(self, classes: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Seeded noise in [0, 1), (B, M, *shape): the same for an image and class in any batch and any run."""
@@ -116,6 +172,23 @@ class View:
         ]
         return torch.stack(draws).reshape(*classes.shape, *shape).to(classes.device)
 
+    def generators(self) -> list[torch.Generator]:
+        """A fresh source of random numbers for each image, the same in any batch and any run."""
+        return [torch.Generator().manual_seed(seed) for seed in self.seeds]
+
+    def _differentiate(self, images: Tensor, classes: Tensor) -> Tensor:
+        with torch.enable_grad(), self._autocast():
+            leaf = images.detach().clone().requires_grad_()
+            scores = self.net(leaf)
+        grads = [
+            torch.autograd.grad(scores.gather(1, column[:, None]).sum(), leaf, retain_graph=True)[0]
+            for column in classes.T
+        ]
+        return torch.stack(grads, dim=1).float()
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.images.device.type, self._amp, enabled=self._amp is not None)
+
     @cached_property
     def _pass(self) -> _Pass:
         kept: list[tuple[Tensor, Tensor]] = []
@@ -125,28 +198,29 @@ class View:
                 raise SalcheckError(f"layer '{self._layer}' runs more than once in a forward: name another --layer")
             if not isinstance(out, Tensor) or out.dim() not in (3, 4):
                 raise SalcheckError(f"layer '{self._layer}' gives no feature maps: name another --layer")
-            leaf = self._grid(out.detach()).requires_grad_()
+            leaf = self._grid(out.detach().float()).requires_grad_()
             kept.append((out.detach(), leaf))
             return self._ungrid(leaf, out.detach())
 
-        if self._layer == FEATURES:
-            with torch.no_grad():
-                features = self._net.forward_features(self.images)
-            with torch.enable_grad():
-                scores = self._net.forward_head(cut(features))
-        else:
-            with torch.enable_grad():
-                scores = self._hooked(self.images, cut)
+        with self._autocast():
+            if self._layer == FEATURES:
+                with torch.no_grad():
+                    features = self.net.forward_features(self.images)
+                with torch.enable_grad():
+                    scores = self.net.forward_head(cut(features))
+            else:
+                with torch.enable_grad():
+                    scores = self._hooked(self.images, cut)
         if not kept:
             raise SalcheckError(f"layer '{self._layer}' does not run in this model's forward: name another --layer")
         return _Pass(*kept[0], scores)
 
     def _hooked(self, images: Tensor, replace: Callable[[Any], Tensor]) -> Tensor:
         """The forward with the layer's output replaced; the hook is gone afterwards, whatever happens."""
-        module = self._net.get_submodule(self._layer)
+        module = self.net.get_submodule(self._layer)
         hook = module.register_forward_hook(lambda module, args, out: replace(out))
         try:
-            return self._net(images)
+            return self.net(images)
         finally:
             hook.remove()
 
@@ -159,6 +233,7 @@ class View:
 
     def _ungrid(self, acts: Tensor, raw: Tensor) -> Tensor:
         """The inverse of `_grid`, always in new memory, with the prefix tokens of `raw`."""
+        acts = acts.to(raw.dtype)
         if raw.dim() == 4:
             return (acts.permute(0, 2, 3, 1) if self._channels_last(raw.shape) else acts).clone()
         prefix, _ = self._tokens(raw)
@@ -173,12 +248,13 @@ class View:
         first, last = (abs(h * W / H - w) < 1 for h, w in (shape[2:], shape[1:3]))
         if not first and not last:
             raise SalcheckError(f"layer '{self._layer}' gives {tuple(shape)}, no feature maps: name another --layer")
-        return last and (not first or str(getattr(self._net, "output_fmt", "NCHW")).endswith("NHWC"))
+        return last and (not first or str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC"))
 
     def _tokens(self, raw: Tensor) -> tuple[int, tuple[int, int]]:
         """How many tokens come before the grid, and the grid's size."""
-        prefix = getattr(self._net, "num_prefix_tokens", 0)
-        h, w = getattr(getattr(self._net, "patch_embed", None), "grid_size", (0, 0))
+        prefix = getattr(self.net, "num_prefix_tokens", 0)
+        patches: Any = getattr(self.net, "patch_embed", None)
+        h, w = patches.dynamic_feat_size(self.size) if hasattr(patches, "dynamic_feat_size") else (0, 0)
         if raw.shape[1] != prefix + h * w:
             shape = tuple(raw.shape)
             raise SalcheckError(f"layer '{self._layer}' gives {shape}, no grid of tokens: name another --layer")

@@ -7,7 +7,7 @@ from salcheck.labels import Labels
 from salcheck.view import FEATURES, View
 
 # One of each kind of head and feature map: pooled + linear, pooled + norm, convolution after the features,
-# channels last, tokens.
+# two hidden layers, a bottleneck before the classifier, channels last, tokens with and without a class token.
 FAMILIES = {
     "test_resnet": {"zero_init_last": False},
     "test_convnext": {},
@@ -16,6 +16,7 @@ FAMILIES = {
     "densenet121": {"growth_rate": 4, "block_config": (1, 1, 1, 1)},
     "swin_tiny_patch4_window7_224": {"embed_dim": 24, "depths": (1, 1), "num_heads": (2, 2), "img_size": 56},
 }
+SIDES = {"test_vit": 160, "test_efficientnet": 160, "test_convnext": 160}
 
 
 def make_net(name: str, classes: int = 7):

@@ -124,28 +124,27 @@ def test_maps_of_another_grid_replace_the_file(file, written):
     assert store.read(ROWS, written[1]) is None
 
 
-def test_maps_are_on_their_way_to_the_disk_before_their_checksums_are_known(file, monkeypatch):
+def test_maps_are_on_the_disk_before_their_checksums_are_known(file, monkeypatch):
     flushed = []
-    monkeypatch.setattr(np.memmap, "flush", lambda array: flushed.append(np.array(array)))
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(np.load(file)))
     maps = random_maps(3)
     MapFile(file, 10).write(ROWS, maps)
     assert (flushed[-1][ROWS] == maps).all()
 
 
-def test_fifty_thousand_maps_are_ten_megabytes_whose_room_is_taken_at_once(file):
+def test_fifty_thousand_maps_are_ten_megabytes_and_take_room_as_they_come(file):
     MapFile(file, 50_000).write([49_999], random_maps(1))
     assert file.stat().st_size == 128 + 50_000 * 7 * 7 * 4
-    assert file.stat().st_blocks * 512 >= file.stat().st_size
+    assert file.stat().st_blocks * 512 < 100_000
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(file, monkeypatch):
+def test_a_full_disk_is_one_line(file, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(SalcheckError, match=r"No space left.*SALCHECK_CACHE"):
         MapFile(file, 10).write(ROWS, random_maps(3))
-    assert not list(file.parent.iterdir())
 
 
 def test_what_checksums_vouch_for_is_right_where_two_processes_write(tmp_path):

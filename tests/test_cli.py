@@ -19,7 +19,8 @@ from salcheck.archs import ARCHS
 from salcheck.cli import app
 from salcheck.errors import SalcheckError
 from salcheck.questions import QUESTIONS
-from salcheck.reference import Confusion
+from salcheck.references import References
+from salcheck.references.confusion import Confusion
 from tests.makers import save_images, save_model
 from tests.nets import make_net
 
@@ -215,7 +216,7 @@ def test_without_references_case_says_what_it_does_instead(tmp_path, toy, images
 def test_with_references_case_contrasts_with_the_confused_class(tmp_path, monkeypatch, toy, images):
     counts = torch.eye(7, dtype=torch.int64).roll(1, dims=1)  # each class is taken for the next
     confusion = Confusion(counts, torch.zeros(7, 7), torch.ones(7, dtype=torch.int64))
-    monkeypatch.setattr("salcheck.reference.build", lambda *_: {"confusion": confusion})
+    monkeypatch.setattr("salcheck.references.build", lambda *_, **__: References({"confusion": confusion}))
     asked = ["explain", images / "0" / "0.png", "--arch", toy, "-c", "2", "--out", tmp_path, "--raw", tmp_path]
     run(*asked, "--reference", images, "-m", "case,case:contrast=explicit,against=3,case:contrast=explicit,against=5")
     with np.load(tmp_path / "0.npz") as raw:
@@ -278,7 +279,7 @@ def test_references_without_known_classes_are_refused(tmp_path, toy, images):
     (tmp_path / "held" / "dog").mkdir(parents=True)
     shutil.copy(images / "0" / "0.png", tmp_path / "held" / "dog")
     asked = ["explain", images / "0" / "0.png", "--arch", toy, "--reference", tmp_path / "held"]
-    assert "no folder of" in refused(*asked)
+    assert "images with known classes" in refused(*asked)
 
 
 # Eval and report

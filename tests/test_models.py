@@ -106,7 +106,7 @@ for arch in sys.argv[1:]:
 
 def test_a_local_folder_is_loaded_with_its_weights_names_and_layer(toy):
     model, images = load_model(toy, device="cpu"), make_images(side=64)
-    assert torch.equal(model.logits(images), make_net("test_resnet")(images))
+    assert torch.allclose(model.logits(images), make_net("test_resnet")(images), atol=1e-5)
     assert (model.name, model.layer, model.labels.names[6]) == ("test_resnet.toy", "features", "kind 6")
     assert not model.net.training
     assert not any(p.requires_grad for p in model.net.parameters())
@@ -159,11 +159,9 @@ def test_a_folder_with_a_broken_config_is_one_line(tmp_path, config):
     assert "cannot load" in refusal(f"local-dir:{tmp_path}")
 
 
-@pytest.mark.parametrize(("change", "says"), [({"num_classes": 0}, "no classes"), ({"in_chans": 1}, "1 channels")])
-def test_a_model_that_cannot_be_explained_is_one_line(tmp_path, change, says):
-    net = timm.create_model("test_resnet", **{"num_classes": 7, **change})
-    timm.models.save_for_hf(net, tmp_path, safe_serialization=True)
-    assert says in refusal(f"local-dir:{tmp_path}")
+def test_a_model_that_cannot_be_fed_photographs_is_one_line(tmp_path):
+    timm.models.save_for_hf(timm.create_model("test_resnet", in_chans=1), tmp_path, safe_serialization=True)
+    assert "1 channels" in refusal(f"local-dir:{tmp_path}")
 
 
 # Layers and devices
@@ -212,7 +210,7 @@ def test_a_checkpoint_replaces_the_weights(tmp_path, toy, wrap):
     else:
         torch.save(state if wrap == "bare" else {wrap: state}, file)
     model = load_model(toy, checkpoint=file, device="cpu")
-    assert torch.equal(model.logits(images), logits_with(state, images))
+    assert torch.allclose(model.logits(images), logits_with(state, images), atol=1e-5)
     assert not torch.allclose(model.logits(images), make_net("test_resnet")(images), atol=1e-3)
     assert model.name == f"test_resnet.{file.name}"
     assert model.weights != load_model(toy, device="cpu").weights
@@ -223,7 +221,7 @@ def test_the_checkpoints_head_decides_the_number_of_classes(tmp_path, toy):
     torch.save(state, tmp_path / "three.pth")
     model = load_model(toy, checkpoint=tmp_path / "three.pth", device="cpu")
     assert model.labels.names == ("class 0", "class 1", "class 2")
-    assert torch.equal(model.logits(images), logits_with(state, images, classes=3))
+    assert torch.allclose(model.logits(images), logits_with(state, images, classes=3), atol=1e-5)
 
 
 def test_a_checkpoint_that_does_not_fit_names_the_keys(tmp_path, toy):

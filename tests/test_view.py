@@ -4,7 +4,7 @@ import torch
 from salcheck.errors import SalcheckError
 from salcheck.models import resolve_layer
 from salcheck.view import FEATURES
-from tests.nets import FAMILIES, make_images, make_net, make_view
+from tests.nets import FAMILIES, SIDES, make_images, make_net, make_view
 
 SIDES = {"test_vit": 160, "test_efficientnet": 160, "test_convnext": 160}
 INNER = {

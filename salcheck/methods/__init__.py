@@ -1,18 +1,32 @@
 """What a method is, and how a user names one.
 
 A method file has `saliency(view, classes, *, parameter=default, ...) -> maps`: classes (B, M) of class
-indices, maps (B, M, h, w) in float32, raw (no min-max, no resize). It may have
-`needs(**parameters) -> tuple of names`: references, which `saliency` then takes as `reference`, and `seed` if it
-draws anything; and `facts(view, classes, ...) -> {name: (B, M)}`, what it had to decide, for the report to count.
-`CONTROL = True` marks a map that knows nothing of the class: what a method must beat.
+indices, maps (B, M, h, w) or at pixel resolution (B, M, H, W), float32, raw (no min-max, no resize). It says
+
+    SOURCE   where it was published
+    COST     what it takes for one image and M classes beyond the one forward that all methods share: terms such as
+             `C forwards` or `steps * M backwards`, in forwards, backwards, head forwards and head backwards,
+             over its parameters and M, C, h, w; empty for nothing
+
+and may have
+    needs(**parameters)    {name: parameters} of references, which `saliency` then takes as `reference`, and of `seed`
+                           if it draws anything
+    facts(view, classes, ...)  {name: (B, M)}, what it had to decide, for the report
+    unfit(model)           why it cannot explain this model, or None
+    FALLBACK               what it does where there are no references; without one it needs them
+    BLIND = True           its map is the same for every class
+    HEAD = False           it reads no class score, and works for models without classes
+    CONTROL = True         it knows nothing of the class: what a method must beat; ALWAYS = True, it joins every run
+
 The first line of its docstring is its help.
 """
 
+import dataclasses
 import inspect
 import json
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
@@ -22,16 +36,22 @@ from torch import Tensor
 
 from salcheck import folder
 from salcheck.errors import SalcheckError
+from salcheck.references import Need
 from salcheck.view import View
+
+WHOLE_NETWORK = re.compile(r"(?<!head )(forwards|backwards)")
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method with its parameters, all of them filled in. `typed` is how the user wrote it."""
+    """A method with its parameters, all of them filled in. `typed` is how the user wrote it; `implied`, that it
+    was not named but came with a word such as `all`.
+    """
 
     name: str
     parameters: Mapping[str, Any]
     typed: str
+    implied: bool = False
 
     @cached_property
     def module(self) -> ModuleType:
@@ -42,9 +62,33 @@ class Method:
         return getattr(self.module, "CONTROL", False)
 
     @property
-    def needs(self) -> tuple[str, ...]:
-        """What this method reads beside the image with these parameters: names of references, and `seed`."""
-        return self.module.needs(**self.parameters) if hasattr(self.module, "needs") else ()
+    def quick(self) -> bool:
+        """Whether it runs no whole network beyond the forward that all methods share."""
+        return not WHOLE_NETWORK.search(self.module.COST)
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """The references that this method reads beside the image with these parameters."""
+        return tuple(need for need in self._reads if need.name != "seed")
+
+    @property
+    def seeded(self) -> bool:
+        """Whether its maps depend on the run's seed."""
+        return any(need.name == "seed" for need in self._reads)
+
+    @property
+    def _reads(self) -> tuple[Need, ...]:
+        named = self.module.needs(**self.parameters) if hasattr(self.module, "needs") else {}
+        return tuple(Need(name, parameters) for name, parameters in named.items())
+
+    def unfit(self, model: Any, with_references: bool) -> str | None:
+        """Why it cannot be used on this model, or without references; None where it can."""
+        if len(model.labels) < 1 and getattr(self.module, "HEAD", True):
+            return "it explains the score of a class, and this model has no classes"
+        missing = [need for need in self.needs if "images" not in need.parameters]
+        if missing and not with_references and not hasattr(self.module, "FALLBACK"):
+            return "it compares with held-out images: give some with --reference DIR"
+        return self.module.unfit(model) if hasattr(self.module, "unfit") else None
 
     @property
     def spec(self) -> str:
@@ -62,19 +106,21 @@ class Method:
         """The name as part of a file name on any system."""
         return re.sub(r"[^A-Za-z0-9=+.-]+", "-", self.spec)
 
-    def saliency(self, view: View, classes: Tensor, reference: Mapping[str, Any] | None = None) -> Tensor:
-        """Maps (B, M, h, w) for classes (B, M)."""
-        return self.module.saliency(view, classes, **self._arguments(reference)).float()
+    def saliency(self, view: View, classes: Tensor, references: Mapping[str, Any] | None = None) -> Tensor:
+        """Maps (B, M, h, w) or (B, M, H, W) for classes (B, M); references by their keys."""
+        return self.module.saliency(view, classes, **self._arguments(references)).float()
 
-    def facts(self, view: View, classes: Tensor, reference: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
+    def facts(self, view: View, classes: Tensor, references: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
         """What the method had to decide for each map, by name, each (B, M); nothing for most methods."""
         if not hasattr(self.module, "facts"):
             return {}
-        return self.module.facts(view, classes, **self._arguments(reference))
+        return self.module.facts(view, classes, **self._arguments(references))
 
-    def _arguments(self, reference: Mapping[str, Any] | None) -> dict[str, Any]:
-        takes = "reference" in inspect.signature(self.module.saliency).parameters
-        return {**self.parameters, "reference": reference or {}} if takes else dict(self.parameters)
+    def _arguments(self, references: Mapping[str, Any] | None) -> dict[str, Any]:
+        if "reference" not in inspect.signature(self.module.saliency).parameters:
+            return dict(self.parameters)
+        known = references or {}
+        return {**self.parameters, "reference": {n.name: known[n.key] for n in self.needs if n.key in known}}
 
 
 def parse_method(text: str) -> Method:
@@ -94,30 +140,57 @@ def parse_method(text: str) -> Method:
     return Method(name, {k: given.get(k, p.default) for k, p in known.items()}, typed)
 
 
-def parse_methods(texts: list[str]) -> list[Method]:
-    """Methods of one or more lists, each once; `all` is every file of the folder.
+def parse_methods(texts: Sequence[str]) -> list[Method]:
+    """Methods of one or more lists, each once; `all` is every file of the folder, `quick` those that run no whole
+    network of their own.
 
     In a list a comma before `key=` continues the parameters of the method before it.
     """
     words: list[str] = []
     for piece in (piece.strip() for text in texts for piece in text.split(",")):
-        continues = words and re.match(r"[A-Za-z_]\w*=", piece)
-        if continues:
+        if words and re.match(r"[A-Za-z_]\w*=", piece):
             words[-1] += ("," if ":" in words[-1] else ":") + piece
-        elif piece.lower() == "all":
-            words += folder.names("methods")
         elif piece:
             words.append(piece)
     if not words:
-        raise SalcheckError(f"no method named: give one or more of {', '.join(folder.names('methods'))}, or all")
-    methods = [parse_method(word) for word in words]
-    keys = [method.key for method in methods]
-    return [method for position, method in enumerate(methods) if method.key not in keys[:position]]
+        there = ", ".join([*folder.names("methods"), *GROUPS])
+        raise SalcheckError(f"no method named: give one or more of {there}")
+    methods: dict[str, Method] = {}
+    for word in words:
+        for method in GROUPS[word.lower()]() if word.lower() in GROUPS else [parse_method(word)]:
+            if method.key not in methods or methods[method.key].implied:
+                methods[method.key] = method
+    return list(methods.values())
+
+
+def every() -> list[Method]:
+    """Every file of the folder, with its defaults."""
+    return [dataclasses.replace(parse_method(name), implied=True) for name in folder.names("methods")]
+
+
+GROUPS = {"all": every, "quick": lambda: [method for method in every() if method.quick]}
+
+
+def fitting(methods: Sequence[Method], model: Any, with_references: bool) -> tuple[list[Method], list[str]]:
+    """The methods that this model can be explained with, and a note on each other one that came with `all`.
+
+    Raises SalcheckError for one that was named and cannot be used.
+    """
+    kept, notes = [], []
+    for method in methods:
+        reason = method.unfit(model, with_references)
+        if reason and not method.implied:
+            raise SalcheckError(f"cannot use {method.typed}: {reason}")
+        if reason:
+            notes.append(f"{method.name} is left out: {reason}")
+        else:
+            kept.append(method)
+    return kept, notes
 
 
 def controls() -> list[Method]:
-    """Every control, with its defaults: no report is without them."""
-    return [method for method in parse_methods(["all"]) if method.control]
+    """The controls that no report is without, with their defaults."""
+    return [method for method in every() if getattr(method.module, "ALWAYS", False)]
 
 
 def _unknown_parameter(kind: str, key: str, known: list[str]) -> str:

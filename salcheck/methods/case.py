@@ -11,7 +11,7 @@ Departures, each where paper, code and sound practice differ:
 - gbar is the gradient of the mean logit of V, so any k costs one backward.
 - gbar is scaled to length one instead of adding an absolute epsilon, and the projection is applied twice:
   in float32 it is then orthogonal however small the gradients are. gbar = 0 leaves Grad-CAM.
-- V never holds u, ties and empty rows of the confusion matrix are settled (`salcheck/reference.py`).
+- V never holds u, ties and empty rows of the confusion matrix are settled (`salcheck/references/confusion.py`).
 
 With k = 1 and two classes that contrast each other, cos(g_perp_u, g_perp_v) = -cos(g_u, g_v) exactly: low
 overlap of the two maps is a property of the algebra, which is why reports set it against controls.
@@ -26,6 +26,10 @@ from torch import Tensor
 from salcheck.errors import SalcheckError
 from salcheck.regions import ranked
 from salcheck.view import View
+
+SOURCE = "Williamson, Ji and Dwyer, arXiv 2506.07327"
+COST = "2 * M head backwards"
+FALLBACK = "case contrasts with the image's own top logits"
 
 Contrast = Literal["confusion", "logits", "random", "explicit"]
 
@@ -72,9 +76,9 @@ def facts(
     return counts | ({"class_not_in_reference": fallback} if contrast == "confusion" else {})
 
 
-def needs(*, contrast: Contrast, **_: Any) -> tuple[str, ...]:
+def needs(*, contrast: Contrast, **_: Any) -> dict[str, dict[str, Any]]:
     """The confusion matrix or the seed, where the contrast comes from them."""
-    return {"confusion": ("confusion",), "random": ("seed",)}.get(contrast, ())
+    return {name: {} for name in {"confusion": ["confusion"], "random": ["seed"]}.get(contrast, [])}
 
 
 def project_off(g: Tensor, direction: Tensor) -> Tensor:

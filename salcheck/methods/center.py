@@ -8,7 +8,12 @@ from torch import Tensor
 
 from salcheck.view import View
 
+SOURCE = ""
+COST = ""
 CONTROL = True
+ALWAYS = True
+HEAD = False
+BLIND = True
 
 
 def saliency(view: View, classes: Tensor, *, sigma: float = 0.25) -> Tensor:

@@ -10,7 +10,12 @@ from torch import Tensor
 
 from salcheck.view import View
 
+SOURCE = "Adebayo et al., NeurIPS 2018"
+COST = ""
 CONTROL = True
+ALWAYS = True
+HEAD = False
+BLIND = True
 
 
 def saliency(view: View, classes: Tensor) -> Tensor:

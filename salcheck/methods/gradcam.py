@@ -13,6 +13,9 @@ from torch import Tensor
 
 from salcheck.view import View
 
+SOURCE = "Selvaraju et al., ICCV 2017"
+COST = "M head backwards"
+
 
 def saliency(view: View, classes: Tensor) -> Tensor:
     """Grad-CAM maps (B, M, h, w), not negative, for classes (B, M)."""

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from salcheck.view import View
 
+SOURCE = "Draelos and Carin, arXiv 2011.08891"
+COST = "M head backwards"
+
 
 def saliency(view: View, classes: Tensor) -> Tensor:
     """HiResCAM maps (B, M, h, w), signed, for classes (B, M)."""

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from salcheck.view import View
 
+SOURCE = "Jiang et al., IEEE TIP 2021"
+COST = "M head backwards"
+
 
 def saliency(view: View, classes: Tensor) -> Tensor:
     """LayerCAM maps (B, M, h, w), not negative, for classes (B, M)."""

@@ -3,11 +3,17 @@
 It knows nothing. What it earns, a method must beat; it passes rq1, since two independent maps hardly overlap.
 """
 
+from typing import Any
+
 from torch import Tensor
 
 from salcheck.view import View
 
+SOURCE = ""
+COST = ""
 CONTROL = True
+ALWAYS = True
+HEAD = False
 
 
 def saliency(view: View, classes: Tensor) -> Tensor:
@@ -15,6 +21,6 @@ def saliency(view: View, classes: Tensor) -> Tensor:
     return view.uniform(classes, tuple(view.acts.shape[-2:]))
 
 
-def needs() -> tuple[str, ...]:
+def needs() -> dict[str, dict[str, Any]]:
     """The run's seed, and nothing else."""
-    return ("seed",)
+    return {"seed": {}}

@@ -23,7 +23,8 @@ from salcheck import evaluate as engine
 from salcheck.datasets import Dataset
 from salcheck.methods import parse_methods
 from salcheck.models import Model, load_model
-from salcheck.reference import Confusion
+from salcheck.references import References
+from salcheck.references.confusion import Confusion
 from salcheck.run import Run
 from salcheck.store import Store
 
@@ -70,7 +71,7 @@ def make_run(model: Model, dataset: Dataset, n: int) -> Run:
     N = len(model.labels)
     confusion = Confusion(torch.randint(0, 9, (N, N)), torch.rand(N, N), torch.ones(N))
     return dataclasses.replace(
-        run, methods=engine.with_controls(parse_methods(METHODS)), references={"confusion": confusion}
+        run, methods=engine.with_controls(parse_methods(METHODS)), references=References({"confusion": confusion})
     )
 
 

@@ -6,7 +6,7 @@ import torch
 
 from salcheck.errors import SalcheckError
 from salcheck.methods import case, gradcam, parse_method
-from salcheck.reference import Confusion
+from salcheck.references.confusion import Confusion
 from tests.nets import make_images, make_net, make_view
 
 CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
@@ -166,6 +166,7 @@ def test_what_does_not_fit_the_model_is_one_line(net, images, parameters, says):
 
 
 def test_the_contrast_decides_what_is_read_beside_the_image():
-    assert parse_method("case").needs == ("confusion",)
+    assert [need.key for need in parse_method("case").needs] == ["confusion"]
     assert parse_method("case:contrast=logits").needs == ()
-    assert parse_method("case:contrast=random").needs == ("seed",)
+    assert parse_method("case:contrast=random").seeded
+    assert not parse_method("case").seeded

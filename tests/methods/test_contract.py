@@ -2,60 +2,178 @@
 
 import ast
 import json
+import re
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from salcheck import folder
 from salcheck.errors import SalcheckError
+from salcheck.labels import Labels
 from salcheck.methods import controls, parse_method, parse_methods
 from salcheck.models import resolve_layer
-from salcheck.view import FEATURES
-from tests.nets import make_images, make_net, make_view
+from salcheck.view import FEATURES, View
+from tests.held_out import held_out
+from tests.nets import FAMILIES, SIDES, make_images, make_net, make_view
 
 METHODS = folder.names("methods")
 CLASSES = torch.tensor([[0, 3, 6], [1, 6, 2], [5, 2, 4]])
-NETS = {"test_resnet": 96, "test_convnext": 160, "test_vit": 160}
+# Fewer samples than the defaults, so that the tests end in minutes.
+SHORT = {
+    "integratedgradients": "integratedgradients:steps=3",
+    "libracam": "libracam:n=4",
+    "rise": "rise:masks=12",
+    "smoothgrad": "smoothgrad:samples=3",
+    "smoothgradcampp": "smoothgradcampp:samples=3",
+}
 
 
-@pytest.fixture(scope="module", params=NETS)
-def cut(request):
-    net = make_net(request.param)
-    return net, make_images(side=NETS[request.param]), resolve_layer(net, FEATURES)
+class Cut:
+    """A tiny network of one family, images, and what methods need beside them."""
+
+    def __init__(self, family, scratch):
+        self.net = make_net(family)
+        self.layer = resolve_layer(self.net, FEATURES)
+        self.side = SIDES.get(family, 96 if family in ("test_resnet", "densenet121") else 56)
+        self.images = make_images(side=self.side)
+        self._scratch = scratch
+        self._references = {}
+
+    def method(self, name):
+        """The method as tests call it; skipped where it says that it cannot explain this model."""
+        method = parse_method(SHORT.get(name, name))
+        labels = Labels([f"class {i}" for i in range(7)])
+        reason = method.unfit(SimpleNamespace(net=self.net, layer=self.layer, labels=labels), with_references=True)
+        if reason:
+            pytest.skip(reason)
+        return method
+
+    def references(self, method):
+        if method.key not in self._references:
+            folder = self._scratch / method.name
+            self._references[method.key] = held_out(self.net, method, folder, self.side, self.layer)
+        return self._references[method.key]
+
+    def maps(self, method, rows=(0, 1, 2), classes=CLASSES, seeds=(0, 1, 2)):
+        view = make_view(self.net, self.images[list(rows)], self.layer, seeds=list(seeds))
+        return method.saliency(view, classes, self.references(method))
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def cut(request, tmp_path_factory):
+    return Cut(request.param, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_maps_are_finite_float32_grids(cut, name):
-    view = make_view(*cut)
-    maps = parse_method(name).saliency(view, CLASSES)
+def test_maps_are_finite_float32_grids_or_pixels(cut, name):
+    method = cut.method(name)
+    maps = cut.maps(method)
+    grid = make_view(cut.net, cut.images, cut.layer).acts.shape[-2:]
     assert maps.dtype == torch.float32
-    assert maps.shape == (*CLASSES.shape, *view.acts.shape[-2:])
+    assert maps.shape in ((*CLASSES.shape, *grid), (*CLASSES.shape, cut.side, cut.side))
     assert maps.isfinite().all()
     assert maps.abs().max() > 0
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_map_depends_on_its_image_and_class_alone(cut, name):
-    net, images, layer = cut
-    method = parse_method(name)
-    together = method.saliency(make_view(net, images, layer), CLASSES)
-    alone = method.saliency(make_view(net, images[1:2], layer, seeds=[1]), CLASSES[1:2, 2:3])
-    assert torch.allclose(together[1:2, 2:3], alone, atol=1e-5)
+    """All images and classes at once, or one by one: the same maps."""
+    method = cut.method(name)
+    together = cut.maps(method)
+    alone = cut.maps(method, rows=[1], classes=CLASSES[1:2, 2:3], seeds=[1])
+    scale = together.abs().amax(dim=(-2, -1)).clamp(min=1e-12)[..., None, None]
+    assert torch.allclose((together / scale)[1:2, 2:3], alone / scale[1:2, 2:3], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_nothing_is_left_behind(cut, name):
+    method = cut.method(name)
+    cut.maps(method)
+    for module in cut.net.modules():
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+        assert not module._backward_hooks
+    assert not cut.images.requires_grad
+    assert all(p.grad is None and not p.requires_grad for p in cut.net.parameters())
 
 
 @pytest.mark.parametrize("name", [*METHODS, "case:contrast=random"])
 def test_a_map_that_depends_on_the_seed_says_so(cut, name):
     """Otherwise the cache would give one seed's maps to another."""
-    method = parse_method(name)
-    maps = [method.saliency(make_view(*cut, seeds=seeds), CLASSES) for seeds in ([1, 2, 3], [7, 8, 9])]
-    assert torch.equal(*maps) == ("seed" not in method.needs)
+    method = cut.method(name)
+    maps = [cut.maps(method, seeds=seeds) for seeds in ([1, 2, 3], [7, 8, 9])]
+    assert torch.equal(*maps) == (not method.seeded)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_only_controls_may_be_blind_to_the_class(cut, name):
-    maps = parse_method(name).saliency(make_view(*cut), CLASSES)
+def test_only_methods_that_say_so_are_blind_to_the_class(cut, name):
+    method = cut.method(name)
+    maps = cut.maps(method)
     blind = torch.allclose(maps[:, 0], maps[:, 1]) and torch.allclose(maps[:, 0], maps[:, 2])
-    assert not blind or parse_method(name).control
+    assert blind == getattr(method.module, "BLIND", False)
+
+
+class Counting(View):
+    """A view that counts what a method costs."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.spent = {"forwards": 0, "backwards": 0, "head forwards": 0, "head backwards": 0}
+
+    def forward(self, images):
+        self.spent["forwards"] += len(images)
+        return super().forward(images)
+
+    def again(self, images, of):
+        self.spent["forwards"] += len(images)
+        other = super().again(images, of)
+        view = Counting(other.net, cut_layer(other), lambda: images, other.size, other.seeds, other.labels)
+        view.spent = self.spent
+        return view
+
+    def head(self, acts, of=None):
+        self.spent["head forwards"] += len(acts)
+        self.spent["head backwards"] += len(acts) * acts.requires_grad
+        return super().head(acts, of)
+
+    def vjp(self, weights):
+        self.spent["head backwards"] += weights.shape[0] * weights.shape[1]
+        return super().vjp(weights)
+
+    def _differentiate(self, images, classes):
+        self.spent["forwards"] += len(images)
+        self.spent["backwards"] += classes.numel()
+        return super()._differentiate(images, classes)
+
+
+def cut_layer(view):
+    return view._layer
+
+
+def stated(cost, **names):
+    """The numbers that a COST line states, by unit."""
+    terms = re.findall(r"([^,]+?) ((?:head )?(?:forwards|backwards))(?:, |$)", cost)
+    assert ", ".join(" ".join(term) for term in terms) == cost
+    return {unit: eval(amount, {"__builtins__": {}}, names) for amount, unit in terms}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_cost_is_what_it_says(cut, name):
+    method = cut.method(name)
+    images = cut.images[:1]
+    labels = Labels([f"class {i}" for i in range(7)])
+    view = Counting(cut.net, cut.layer, lambda: images, (cut.side, cut.side), [0], labels)
+    C, h, w = view.acts.shape[1:]
+    _ = view.affine
+    view.spent.update(dict.fromkeys(view.spent, 0))
+    method.saliency(view, CLASSES[:1], cut.references(method))
+    expected = stated(method.module.COST, C=C, h=h, w=w, M=3, **method.parameters)
+    for unit, spent in view.spent.items():
+        at_most = expected.get(unit, 0)
+        assert spent <= at_most
+        if unit in ("forwards", "backwards"):
+            assert spent >= 0.7 * at_most  # dead channels and windows beyond the border are left out
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -64,6 +182,16 @@ def test_every_method_says_what_it_is(name):
     first = (ast.get_docstring(ast.parse(source.read_text())) or "").splitlines()[0]
     assert 20 < len(first) < 110
     assert first.endswith(".")
+    method = parse_method(name)
+    assert method.control or re.search(r"\d{4}", method.module.SOURCE)
+    assert isinstance(method.module.COST, str)
+
+
+def test_groups_of_methods_are_words():
+    assert [m.name for m in parse_methods(["all"])] == METHODS
+    quick = {m.name for m in parse_methods(["quick"])}
+    assert {"gradcam", "case", "random"} <= quick
+    assert not quick & {"scorecam", "rise", "gradient"}
 
 
 def test_the_three_controls_are_controls():

@@ -1,0 +1,187 @@
+"""What a reference is: what the model does on held-out images, gathered in one pass and cached.
+
+A reference file has `collect(model, images, scratch, **parameters) -> Collector`, which sees every batch once,
+and `restore(arrays) -> value`, what `saliency(..., reference={name: value})` is given. `LAYER` says whether it
+depends on the layer, `LABELS` whether it needs to know what the images show.
+"""
+
+import functools
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+from zipfile import BadZipFile
+
+import numpy as np
+
+from salcheck import folder
+from salcheck.datasets import Dataset, Item
+from salcheck.errors import SalcheckError
+from salcheck.loader import batches
+from salcheck.models import Model
+from salcheck.provenance import code_digest
+from salcheck.sample import draw, image_seed
+from salcheck.view import View
+
+ORDER_SEED = 0  # held-out images are read in one fixed shuffled order, so that the first of them are a fair sample
+
+
+class Collector(Protocol):
+    """Takes in batches of held-out images; `limit` is how many images it wants at most.
+
+    `arrays` are what it found. What is too large for memory it maps to .npy files in `scratch` itself, and
+    `restore` gets it by the file's name.
+    """
+
+    limit: int | None
+
+    def add(self, view: View, items: Sequence[Item]) -> None: ...
+
+    def arrays(self) -> dict[str, np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class References:
+    """Values by key; `unread`, how many held-out images could not be read; `digests`, the identity of the images of
+    those that a method names itself.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    unread: int = 0
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Need:
+    """A reference file's name and its parameters; `images` among them names a folder of the user's own."""
+
+    name: str
+    parameters: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Its name in `References.values`."""
+        return f"{self.name} {json.dumps(dict(sorted(self.parameters.items())))}" if self.parameters else self.name
+
+    @property
+    def module(self) -> ModuleType:
+        return folder.load("references", self.name)
+
+
+def build(
+    needs: Sequence[Need],
+    model: Model,
+    dataset: Dataset | None,
+    cache: Path,
+    batch_size: int = 8,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> References:
+    """Every needed reference, from the cache or by one forward pass over its images (progress: images done, of all).
+
+    Without a dataset, only those whose images are named by the method. A reference that lacks unreadable images is
+    not cached: they may be readable the next time. Raises SalcheckError where labels are needed and none is known.
+    """
+    values: dict[str, Any] = {}
+    digests: dict[str, str] = {}
+    missing: dict[str, tuple[Dataset, list[tuple[Need, Path]]]] = {}
+    for need in {need.key: need for need in needs}.values():
+        own = _own_images(need, model)
+        source = own or dataset
+        if source is None:
+            continue
+        if own:
+            digests[need.key] = own.digest
+        if need.module.LABELS and not any(item.labels for item in source.items):
+            raise SalcheckError(
+                f"{need.name} needs images with known classes: give --reference DIR with class folders, "
+                "or methods that need none, such as case:contrast=logits"
+            )
+        place = _place(need, model, source, cache)
+        try:
+            values[need.key] = need.module.restore(_load(place))
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # absent, torn or altered: it is made again
+            missing.setdefault(source.digest, (source, []))[1].append((need, place))
+    unread = 0
+    for source, wanted in missing.values():
+        made, failed = _gather(wanted, model, source, batch_size, progress)
+        values |= made
+        unread = max(unread, failed)
+    return References(values, unread, digests)
+
+
+def _own_images(need: Need, model: Model) -> Dataset | None:
+    if "images" not in need.parameters:
+        return None
+    root = Path(need.parameters["images"])
+    return folder.load("datasets", "folder").open_dataset(root, model.labels, 0)
+
+
+def _place(need: Need, model: Model, source: Dataset, cache: Path) -> Path:
+    identity = [code_digest(), model.key if need.module.LAYER else model.identity, source.digest, need.key]
+    return cache / "reference" / f"{need.name}-{hashlib.sha256(' '.join(identity).encode()).hexdigest()[:24]}"
+
+
+def _load(place: Path) -> dict[str, np.ndarray]:
+    """Arrays by name: small ones in memory, large ones mapped, copy on write so that the files stay as they are."""
+    with np.load(place / "arrays.npz", allow_pickle=False) as stored:
+        small = {name: stored[name] for name in stored.files}
+    large = {file.stem: np.load(file, mmap_mode="c", allow_pickle=False) for file in sorted(place.glob("*.npy"))}
+    return small | large
+
+
+def _gather(
+    wanted: Sequence[tuple[Need, Path]],
+    model: Model,
+    source: Dataset,
+    batch_size: int,
+    progress: Callable[[int, int], None],
+) -> tuple[dict[str, Any], int]:
+    """Values by key, and how many images could not be read."""
+    items = [item for item in source.items if item.labels or not all(need.module.LABELS for need, _ in wanted)]
+    scratches = [_scratch(place) for _, place in wanted]
+    try:
+        collectors = [
+            need.module.collect(model, len(items), scratch, **need.parameters)
+            for (need, _), scratch in zip(wanted, scratches, strict=True)
+        ]
+        limits = [len(items) if collector.limit is None else collector.limit for collector in collectors]
+        items = draw(items, max(limits), ORDER_SEED)
+        done = unread = 0
+        for chunk in batches(model, source, items, batch_size):
+            if chunk.read:
+                seeds = [image_seed(ORDER_SEED, item.key) for item in chunk.read]
+                view = model.view(functools.partial(model.batch, chunk.tensors), seeds, batch_size)
+                for collector, limit in zip(collectors, limits, strict=True):
+                    if done < limit:
+                        collector.add(view, chunk.read)
+            unread += len(chunk.failures)
+            done += len(chunk.items)
+            progress(done, len(items))
+        values = {
+            need.key: _keep(need, collector.arrays(), scratch, place, sound=not unread)
+            for (need, place), collector, scratch in zip(wanted, collectors, scratches, strict=True)
+        }
+    finally:
+        for scratch in scratches:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return values, unread
+
+
+def _scratch(place: Path) -> Path:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}-"))
+
+
+def _keep(need: Need, arrays: Mapping[str, np.ndarray], scratch: Path, place: Path, sound: bool) -> Any:
+    """The value, its arrays in files: under their name where they are `sound`, else in files on their way out."""
+    np.savez(scratch / "arrays.npz", **arrays)  # type: ignore[arg-type]
+    if not sound:
+        return need.module.restore(_load(scratch))
+    shutil.rmtree(place, ignore_errors=True)
+    scratch.rename(place)
+    return need.module.restore(_load(place))

@@ -1,0 +1,62 @@
+"""References are gathered in one pass over held-out images, once, and again where their files are not sound."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from salcheck.datasets import Dataset, Item
+from salcheck.errors import SalcheckError
+from salcheck.models import load_model
+from salcheck.references import Need, build
+from tests.makers import save_model
+
+CONFUSION = Need("confusion", {})
+
+
+@pytest.fixture
+def model(tmp_path):
+    return load_model(save_model(tmp_path / "model"), device="cpu")
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    pictures = {str(i): Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for i in range(20)}
+    return Dataset("made", "", [Item(str(i), (i % 7,)) for i in range(20)], lambda item: pictures[item.key])
+
+
+def test_it_is_made_once_and_again_where_a_file_is_torn(model, data, tmp_path):
+    steps: list[int] = []
+
+    def ask():
+        return build([CONFUSION], model, data, tmp_path / "cache", 6, lambda done, total: steps.append(done))
+
+    first = ask().values["confusion"]
+    assert steps == [6, 12, 18, 20]
+    assert torch.equal(ask().values["confusion"].counts, first.counts)
+    assert len(steps) == 4
+    (place,) = (tmp_path / "cache" / "reference").iterdir()
+    (place / "arrays.npz").write_bytes((place / "arrays.npz").read_bytes()[:100])
+    assert torch.equal(ask().values["confusion"].counts, first.counts)
+    assert len(steps) == 8
+    assert [p.name for p in (tmp_path / "cache" / "reference").iterdir()] == [place.name]
+
+
+def test_what_lacks_an_unreadable_image_serves_but_is_not_kept(model, data, tmp_path):
+    def read(item):
+        if item.key == "3":
+            raise SalcheckError("cannot read")
+        return data.read(item)
+
+    torn = Dataset("made", "", data.items, read)
+    built = build([CONFUSION], model, torn, tmp_path / "cache", 6)
+    assert built.unread == 1
+    assert built.values["confusion"].images.sum() == 19
+    assert not list((tmp_path / "cache" / "reference").iterdir())
+
+
+def test_without_labels_it_says_what_to_do(model, data, tmp_path):
+    unlabelled = Dataset("made", "", [Item(item.key) for item in data.items], data.read)
+    with pytest.raises(SalcheckError, match=r"--reference DIR with class folders"):
+        build([CONFUSION], model, unlabelled, tmp_path / "cache")
