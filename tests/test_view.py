@@ -6,7 +6,6 @@ from salcheck.models import resolve_layer
 from salcheck.view import FEATURES
 from tests.nets import FAMILIES, SIDES, make_images, make_net, make_view
 
-SIDES = {"test_vit": 160, "test_efficientnet": 160, "test_convnext": 160}
 INNER = {
     "test_resnet": "layer3.0.conv2",  # an in-place ReLU comes after its batch norm
     "test_convnext": "stages.2",
