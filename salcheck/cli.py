@@ -43,13 +43,17 @@ Layer = Annotated[str, typer.Option(help="Where the model is cut: features, pape
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda[:i] or mps.", metavar="DEVICE")]
 Reference = Annotated[
     Path | None,
-    typer.Option(help="Held-out images in class folders, for methods that need them (case).", metavar="DIR"),
+    typer.Option(help="Held-out images in class folders, for methods that compare with them.", metavar="DIR"),
+]
+Amp = Annotated[
+    str | None,
+    typer.Option(help="bf16 or fp16: faster, and how far the maps move is reported.", metavar="TYPE"),
 ]
 Seed = Annotated[
     int,
     typer.Option(help="Decides which images are drawn and everything random.", min=0, metavar="N", callback=_number),
 ]
-BatchSize = Annotated[int, typer.Option(help="Images per forward pass.", min=1, metavar="N", callback=_number)]
+BatchSize = Annotated[int, typer.Option(help="Images per forward.", min=1, metavar="N", callback=_number)]
 Db = Annotated[
     str | None,
     typer.Option(
@@ -65,7 +69,10 @@ Format = Annotated[
         show_default="as --out, or text",
     ),
 ]
-METHODS = f"One or more of {', '.join(folder.names('methods'))}, or all; case:contrast=logits,k=3 sets parameters."
+METHODS = (
+    f"One or more of {', '.join(folder.names('methods'))}, or quick (those that run no network of their own), or all; "
+    "case:contrast=logits,k=3 sets parameters."
+)
 ASKED = " ".join(f"{name}: {question.title}" for name, question in QUESTIONS.items())
 
 
@@ -88,27 +95,32 @@ def explain(
     ] = ["top1", "top2"],  # noqa: B006
     layer: Layer = "features",
     device: Device = "auto",
+    amp: Amp = None,
     reference: Reference = None,
-    out: Annotated[Path, typer.Option(help="Folder for <image>-<method>.png.", metavar="DIR")] = Path(),
+    out: Annotated[
+        Path, typer.Option(help="Folder for <image>-<method>.png; with all or quick, <image>-sheet.png.", metavar="DIR")
+    ] = Path(),
     raw: Annotated[
         Path | None, typer.Option(help="Folder for one <image>.npz each: logits, classes, map/<method>.", metavar="DIR")
     ] = None,
     seed: Seed = 0,
+    batch_size: BatchSize = 8,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Make maps of single images. Each comes as a picture, with where its mass lies, and as numbers with --raw."""
     from salcheck.explain import explain as explain_images
     from salcheck.methods import parse_methods
     from salcheck.models import load_model
-    from salcheck.terminal import Output
+    from salcheck.terminal import Output, progress
 
     methods = parse_methods(method)
-    model = load_model(arch, checkpoint=checkpoint, layer=layer, device=device)
+    model = load_model(arch, checkpoint=checkpoint, layer=layer, device=device, amp=amp)
     methods, references, notes = _references(methods, model, reference)
-    results = explain_images(model, images, methods, classes, references, seed)
-    output = Output(model, methods, out, raw, json, notes)
-    for explained in results:
-        output.add(explained)
+    with progress("maps", "methods") as show:
+        results = explain_images(model, images, methods, classes, references, seed, batch_size, show)
+        output = Output(model, methods, out, raw, json, notes)
+        for explained in results:
+            output.add(explained)
     raise typer.Exit(output.close())
 
 
@@ -117,11 +129,12 @@ def evaluate(
     question: Annotated[str, typer.Argument(help=ASKED, metavar="QUESTION")],
     methods: Annotated[
         list[str], typer.Option("--methods", "-m", help=f"{METHODS} Controls join.", metavar="METHODS")
-    ] = ["all"],  # noqa: B006
+    ] = ["quick"],  # noqa: B006
     arch: Arch = "resnet",
     checkpoint: Checkpoint = None,
     layer: Layer = "features",
     device: Device = "auto",
+    amp: Amp = None,
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -175,7 +188,7 @@ def evaluate(
 
     engine.find_question(question)
     chosen, cache = parse_methods(methods), cache_folder()
-    model = load_model(arch, checkpoint=checkpoint, layer=layer, device=device)
+    model = load_model(arch, checkpoint=checkpoint, layer=layer, device=device, amp=amp)
     with Store(db or default_db()) as store:
         images = engine.open_data(engine.choose_data(dataset, data, model), data, model, seed)
         held = None if reference is None else engine.open_data("folder", reference, model, seed)
@@ -227,6 +240,15 @@ def report(
         typer.echo(text, nl=False)
     else:
         _write(out, text)
+
+
+@app.command()
+def methods() -> None:
+    """List the methods. What each map is, what it costs, where it was published, what can be set."""
+    from salcheck.methods import every
+    from salcheck.terminal import print_methods
+
+    print_methods(every())
 
 
 @app.command()

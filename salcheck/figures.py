@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from salcheck.cache import atomic_write
 
 COLUMNS = 4
+SHEET_PANELS = 8  # across a contact sheet
 COLOURS = "inferno"
 
 
@@ -36,28 +37,82 @@ def draw_overlays(
     axes[0].imshow(picture, interpolation="nearest")
     axes[0].set_title("what the model saw", fontsize=10)
     for axis, values, title in zip(axes[1:], maps, titles, strict=False):
-        _overlay(figure, axis, picture, np.nan_to_num(np.maximum(values, 0)))
+        _overlay(figure, axis, picture, values)
         axis.set_title(title, fontsize=10, parse_math=False)
     figure.supxlabel(textwrap.fill(footer, 50 * columns), fontsize=9, parse_math=False)
+    _save(figure, file)
+
+
+def draw_sheet(
+    file: Path,
+    picture: NDArray[np.float32],
+    blocks: Sequence[tuple[str, Sequence[NDArray[np.float32]]]],
+    classes: Sequence[str],
+    footer: str,
+) -> None:
+    """Writes a PNG: the photograph as the model saw it (H, W, 3 in 0...1) with the names of the M classes, then one
+    block for each method: its title and its M maps (H, W), each scaled to its own peak; the footer below.
+    """
+    M = len(classes)
+    across = max(1, SHEET_PANELS // M)  # blocks in a row
+    rows = -(-(len(blocks) + 1) // across)
+    side, gap, head, foot = 1.35, 0.12, 0.24, 0.4  # inches
+    width, height = across * (M * side + gap) + gap, rows * (side + head) + foot
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+
+    def panel(block: int, m: int) -> Axes:
+        x, y = gap + (block % across) * (M * side + gap) + m * side, height - (block // across + 1) * (side + head)
+        axis = figure.add_axes((x / width, y / height, 0.97 * side / width, 0.97 * side / height))
+        axis.set_axis_off()
+        return axis
+
+    def title(axis: Axes, words: str) -> None:
+        axis.set_title(words, fontsize=8, loc="left", pad=2, parse_math=False)
+
+    first = panel(0, 0)
+    first.imshow(picture, interpolation="nearest")
+    title(first, "what the model saw")
+    names = "\n\n".join(textwrap.fill(f"{m}: {name}", 18) for m, name in enumerate(classes, start=1))
+    figure.text((gap + side * 1.05) / width, 1 - (head + 0.1) / height, names, fontsize=7.5, va="top", parse_math=False)
+    for block, (name, maps) in enumerate(blocks, start=1):
+        for m, values in enumerate(maps):
+            axis = panel(block, m)
+            _blend(axis, picture, values)
+            axis.text(0.03, 0.97, str(m + 1), color="white", fontsize=7, va="top", transform=axis.transAxes)
+            if m == 0:
+                title(axis, name)
+    figure.text(0.5, 0.1 / height, textwrap.fill(footer, int(13 * width)), fontsize=7.5, ha="center", parse_math=False)
+    _save(figure, file)
+
+
+def _save(figure: Figure, file: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks shows as boxes
         atomic_write(file, lambda out: figure.savefig(out, format="png", dpi=110))
 
 
 def _overlay(figure: Figure, axis: Axes, picture: NDArray[np.float32], values: NDArray[np.float32]) -> None:
-    """The map's colour covers the more the higher its value, so that the photograph shows where it is low."""
+    bar = figure.colorbar(_blend(axis, picture, values), ax=axis, fraction=0.046, pad=0.02)
+    bar.ax.tick_params(labelsize=7)
+    bar.ax.ticklabel_format(axis="y", scilimits=(-2, 3))
+    bar.ax.yaxis.get_offset_text().set_fontsize(7)
+
+
+def _blend(axis: Axes, picture: NDArray[np.float32], values: NDArray[np.float32]) -> ScalarMappable:
+    """The map's positive part in colour, which covers the more the higher it is, so that the photograph shows
+    where it is low.
+    """
+    values = np.nan_to_num(np.maximum(values, 0))
     peak = float(values.max())
     if peak <= 0:
-        axis.text(0.5, 0.5, "blank: no positive value", color="white", ha="center", transform=axis.transAxes)
+        axis.text(0.5, 0.5, "blank: no\npositive value", color="white", ha="center", transform=axis.transAxes)
     scale = Normalize(0, peak if peak > 0 else 1)
     colours = ScalarMappable(scale, COLOURS)
     grey = picture.mean(axis=-1, keepdims=True).repeat(3, axis=-1) * 0.8
     opacity = (0.15 + 0.65 * scale(values))[..., None]
     axis.imshow(grey * (1 - opacity) + colours.to_rgba(values)[..., :3] * opacity, interpolation="nearest")
-    bar = figure.colorbar(colours, ax=axis, fraction=0.046, pad=0.02)
-    bar.ax.tick_params(labelsize=7)
-    bar.ax.ticklabel_format(axis="y", scilimits=(-2, 3))
-    bar.ax.yaxis.get_offset_text().set_fontsize(7)
+    return colours
 
 
 def shorten(name: str, limit: int = 24) -> str:

@@ -286,11 +286,17 @@ def _fact_remarks(store: Store, run: int, main: pd.DataFrame, names: Mapping[int
     facts = facts.merge(scored, on=["method_id", "image_id"])
     remarks = []
     for id, frame in facts.groupby("method_id"):
-        counts = {name: (int(rows["value"].sum()), len(rows)) for name, rows in frame.groupby("name")}
-        said = [f"{name.replace('_', ' ')} in {count} of {total} maps" for name, (count, total) in counts.items()]
+        said = [_fact_words(str(name).replace("_", " "), rows["value"]) for name, rows in frame.groupby("name")]
         remarks.append(f"{names[id]}: {'; '.join(said)}.")
         remarks += _rival_remark(names[id], frame)
     return remarks
+
+
+def _fact_words(name: str, values: pd.Series) -> str:
+    """What is true or false is counted; a number, whose name ends in ` =`, has a median and a range."""
+    if not name.endswith(" ="):
+        return f"{name} in {int(values.sum())} of {len(values)} maps"
+    return f"{name[:-2]} {values.median():.3g} ({values.min():.3g} to {values.max():.3g})"
 
 
 def _rival_remark(method: str, frame: pd.DataFrame) -> list[str]:

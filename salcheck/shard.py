@@ -1,5 +1,6 @@
 """Score a shard of a run's images: what is left to do, the maps by way of the cache, rows for the database."""
 
+import dataclasses
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ from salcheck.chunks import out_of_memory
 from salcheck.datasets import Item
 from salcheck.loader import Chunk, read_now
 from salcheck.methods import Method
+from salcheck.models import Model
+from salcheck.precision import drift
 from salcheck.provenance import versions
 from salcheck.run import Run, register
 from salcheck.sample import image_seed
@@ -130,7 +133,7 @@ class Shard:
         rows = self._noted(plan, chunk.failures)
         if not chunk.read:
             return rows
-        view = self._view(chunk)
+        view = self._view(chunk, self.run.model)
         classes, rows.predictions = self._predictions(plan, chunk, view)
         notes = [self._excluded(item, ranks) for item, ranks in zip(chunk.read, classes, strict=True)]
         rows.extend(self._noted(plan, {i.key: note for i, note in zip(chunk.read, notes, strict=True) if note}))
@@ -144,14 +147,11 @@ class Shard:
                 rows.scores += self._scores(view, maps[kept], [chunk.read[i] for i in kept], method)
         return rows
 
-    def _view(self, chunk: Chunk) -> View:
+    def _view(self, chunk: Chunk, model: Model) -> View:
         run = self.run
         seeds = [image_seed(run.seed, item.key) for item in chunk.read]
-        return run.model.view(
-            lambda: run.model.batch(chunk.tensors or read_now(run.model, run.dataset, chunk.read)),
-            seeds,
-            run.batch_size,
-        )
+        load = lambda: model.batch(chunk.tensors or read_now(model, run.dataset, chunk.read))  # noqa: E731
+        return model.view(load, seeds, run.batch_size)
 
     def _predictions(self, plan: Plan, chunk: Chunk, view: View) -> tuple[list[list[int]], list[dict[str, Any]]]:
         """Classes by rank for each image that was read (none without finite scores), and rows if they are new."""
@@ -193,7 +193,9 @@ class Shard:
         references = run.references.values
         maps = method.saliency(view, classes, references)
         signatures = regions.signature(maps).cpu().tolist()
-        facts = {name: values.float().cpu() for name, values in method.facts(view, classes, references).items()}
+        facts = dict(method.facts(view, classes, references))
+        if run.model.amp and plan.start == 0:
+            facts |= self._drift(chunk, classes, method, maps)
         for m, (file, role) in enumerate(zip(files, run.question.roles, strict=True)):
             where = [
                 {"model_id": self.model_id, "method_id": method_id, "role": role, "image_id": image} for image in images
@@ -204,11 +206,22 @@ class Shard:
                 for w, c, s in zip(where, checksums, signatures, strict=True)
             ]
             rows.facts += [
-                {**w, "name": name, "value": float(values[b, m])}
-                for b, w in enumerate(where)
+                {**w, "name": fact_name(name, values), "value": value}
                 for name, values in facts.items()
+                for w, value in zip(where, values[:, m].double().cpu().tolist(), strict=True)
+                if not math.isnan(value)
             ]
         return maps, rows
+
+    def _drift(self, chunk: Chunk, classes: Tensor, method: Method, maps: Tensor) -> dict[str, Tensor]:
+        """How far autocast moved the maps of the run's first chunk, as facts, each (B, M)."""
+        view = self._view(chunk, dataclasses.replace(self.run.model, amp=None))
+        exact = method.saliency(view, classes, self.run.references.values)
+        drifts = drift(maps, exact, view.size)
+        return {
+            "error_against_float32": torch.tensor([[one.error for one in row] for row in drifts]),
+            "percent_shared_with_float32": torch.tensor([[one.shared for one in row] for row in drifts]),
+        }
 
     def _scores(self, view: View, maps: Tensor, items: Sequence[Item], method: Method) -> list[dict[str, Any]]:
         level = self._level
@@ -247,6 +260,11 @@ class Shard:
 def number(value: float) -> float | None:
     """NaN is no number: the database says NULL."""
     return None if math.isnan(value) else value
+
+
+def fact_name(name: str, values: Tensor) -> str:
+    """A fact's name in the database: what is true or false is to be counted, a number ends in ` =`."""
+    return name if values.dtype == torch.bool else f"{name} ="
 
 
 def halves(chunk: Chunk) -> list[Chunk]:

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import itertools
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +21,8 @@ from rich.text import Text
 
 from salcheck.cache import atomic_write
 from salcheck.errors import SalcheckError
-from salcheck.explain import OVERLAP_PERCENT, Explained
-from salcheck.figures import draw_overlays, shorten
+from salcheck.explain import NO_CLASS, OVERLAP_PERCENT, Explained
+from salcheck.figures import draw_overlays, draw_sheet, shorten
 from salcheck.folder import one_line
 from salcheck.methods import Method
 from salcheck.models import Model
@@ -51,15 +52,20 @@ class Speed(ProgressColumn):
 
 @contextlib.contextmanager
 def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar that is told (done, total); shown only where stderr is a terminal, and only once there is work."""
+    """A bar that is told (done, total); shown only where stderr is a terminal, and only while there is work."""
     columns = [TextColumn(what), BarColumn(), MofNCompleteColumn(), Speed(unit), TimeRemainingColumn()]
-    with Progress(*columns, console=stderr, disable=not stderr.is_terminal, transient=True) as bar:
+    hidden = not stderr.is_terminal
+    # What is printed belongs on stdout, which may be a file, also while the bar is shown.
+    with Progress(*columns, console=stderr, disable=hidden, transient=True, redirect_stdout=False) as bar:
         tasks: list[Any] = []
 
         def show(done: int, total: int) -> None:
             if not tasks:
                 tasks.append(bar.add_task(what, total=total))
+            bar.start()
             bar.update(tasks[0], completed=done, total=total)
+            if done >= total:
+                bar.stop()
 
         yield show
 
@@ -106,7 +112,8 @@ class Output:
             return
         stem = self._unique_stem(explained.path)
         try:
-            files = [self._draw(explained, method, stem) for method in self._methods]
+            files = [self._draw(explained, method, stem) for method in self._methods if not method.implied]
+            files += [self._draw_sheet(explained, stem)] if any(m.implied for m in self._methods) else []
             files += [self._store(explained, stem)] if self._raw is not None else []
         except OSError as error:
             raise SalcheckError(f"cannot write pictures: {error}; name another folder with --out or --raw") from error
@@ -131,18 +138,35 @@ class Output:
         return free
 
     def _name(self, index: int) -> str:
-        return one_line(self._model.labels.short(index))
+        return "no class" if index == NO_CLASS else one_line(self._model.labels.short(index))
 
     def _draw(self, explained: Explained, method: Method, stem: str) -> Path:
         file = self._out / f"{stem}-{method.slug}.png"
         pixels = explained.pixels[method.typed].numpy()
-        titles = [f"{shorten(self._name(c))}  {_percent(p)}" for c, p in explained.classes]
+        titles = self._titles(explained)
         shared = explained.overlaps[method.typed]
         footer = f"{method.spec} on {self._model.name}"
         if len(explained.classes) == 2:
             said = "no overlap: a map is blank" if shared is None else f"{shared:.0f} % of the top pixels shared"
             footer += f": {said} (top {OVERLAP_PERCENT:g} %)"
         draw_overlays(file, explained.picture.numpy(), list(pixels), titles, footer)
+        return file
+
+    def _titles(self, explained: Explained) -> list[str]:
+        return [f"{shorten(self._name(c))}  {_percent(p)}".rstrip() for c, p in explained.classes]
+
+    def _draw_sheet(self, explained: Explained, stem: str) -> Path:
+        """All methods on one contact sheet: those that came with a word such as `all` have no picture of their own."""
+        file = self._out / f"{stem}-sheet.png"
+        blocks = []
+        for method in self._methods:
+            shared = explained.overlaps[method.typed]
+            said = "" if shared is None else f"  {shared:.0f} % shared"
+            blocks.append((shorten(method.spec, 30) + said, list(explained.pixels[method.typed].numpy())))
+        footer = f"{self._model.name}, layer {self._model.layer}. Each map is scaled to its own highest value."
+        if len(explained.classes) == 2:
+            footer += f" Shared: pixels common to the top {OVERLAP_PERCENT:g} % of both maps."
+        draw_sheet(file, explained.picture.numpy(), blocks, self._titles(explained), footer)
         return file
 
     def _store(self, explained: Explained, stem: str) -> Path:
@@ -156,31 +180,35 @@ class Output:
         return file
 
     def _record(self, explained: Explained, files: Sequence[Path]) -> dict[str, Any]:
-        ids = self._model.labels.ids
-        named = [
-            {"class": c, "name": self._model.labels.names[c], "id": ids[c] if ids else None, "probability": p}
-            for c, p in [*explained.top, *explained.classes]
-        ]
+        classes = [(c, p) for c, p in explained.classes if c != NO_CLASS]
         maps = [
-            {"method": name, "class": c, "place": dataclasses.asdict(spot) if spot else None}
+            {"method": name, "class": None if c == NO_CLASS else c, "place": dataclasses.asdict(spot) if spot else None}
             for name, places in explained.places.items()
             for (c, _), spot in zip(explained.classes, places, strict=True)
         ]
+        drifts = {name: [dataclasses.asdict(one) for one in drifts] for name, drifts in explained.drifts.items()}
         return {
             "image": str(explained.path),
             "arch": self._model.arch,
             "model": self._model.name,
             "layer": self._model.layer,
-            "top5": named[: len(explained.top)],
-            "classes": named[len(explained.top) :],
+            "dtype": self._model.dtype,
+            "top5": [self._class(c, p) for c, p in explained.top],
+            "classes": [self._class(c, p) for c, p in classes],
             "maps": maps,
             "overlap": dict(explained.overlaps),
+            "difference_from_float32": drifts,
             "files": [str(file) for file in files],
             "notes": self._notes,
         }
 
+    def _class(self, index: int, probability: float) -> dict[str, Any]:
+        labels = self._model.labels
+        known = {"name": labels.names[index], "id": labels.ids[index] if labels.ids else None}
+        return {"class": index, **known, "probability": probability}
+
     def _print(self, explained: Explained, files: Sequence[Path]) -> None:
-        top = ", ".join(f"{self._name(c)} {_percent(p)}" for c, p in explained.top)
+        top = ", ".join(f"{self._name(c)} {_percent(p)}" for c, p in explained.top) or "the model has no classes"
         stdout.print(f"\n{one_line(explained.path)}", style="bold", soft_wrap=True)
         stdout.print(f"predicted: {top}")
         table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
@@ -197,6 +225,9 @@ class Output:
                 overlap = [f"{shared:.0f} %" if shared is not None and row == 0 else ""] if two else []
                 table.add_row(name if row == 0 else "", shorten(self._name(c)), *words, *overlap)
         stdout.print(table)
+        for name, drifts in explained.drifts.items():
+            error, shared = max(one.error for one in drifts), min(one.shared for one in drifts)
+            _print(f"{name}: up to {error:.1%} of the peak from float32, {shared:.0f} % of the top pixels the same")
         _print(f"written: {', '.join(str(file) for file in files)}")
 
 
@@ -204,6 +235,27 @@ def _print(line: str) -> None:
     stdout.print(one_line(line), soft_wrap=True)
 
 
+def print_methods(methods: Sequence[Method]) -> None:
+    """What each method is, what it costs, where it comes from and what can be set."""
+    _print("Cost is for one image and M classes, beyond the one forward that all methods share; C channels on an h x w")
+    _print("grid. Quick methods run no whole network of their own; write `quick` or `all` in place of their names.")
+    groups = {
+        "Quick methods": [m for m in methods if m.quick and not m.control],
+        "Methods that run the network again": [m for m in methods if not m.quick and not m.control],
+        "Controls, which a method must beat": [m for m in methods if m.control],
+    }
+    for heading, members in groups.items():
+        stdout.print(f"\n{heading}", style="bold")
+        for method in members:
+            stdout.print(f"\n  {method.name}: {method.help}", soft_wrap=True)
+            source = method.module.SOURCE or "salcheck"
+            stdout.print(f"    cost {method.module.COST or 'nothing'}; {source}", soft_wrap=True)
+            if method.options:
+                stdout.print(f"    {', '.join(method.options)}", soft_wrap=True)
+
+
 def _percent(probability: float) -> str:
     """A tenth of a percent is as fine as a reader needs, but what is possible is not shown as 0."""
+    if math.isnan(probability):
+        return ""
     return f"{probability:.1%}" if probability == 0 or probability >= 0.0005 else "<0.1%"

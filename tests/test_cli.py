@@ -24,7 +24,7 @@ from salcheck.references.confusion import Confusion
 from tests.makers import save_images, save_model
 from tests.nets import make_net
 
-COMMANDS = ["explain", "eval", "report", "demo", "train"]
+COMMANDS = ["explain", "eval", "report", "methods", "demo", "train"]
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +223,37 @@ def test_with_references_case_contrasts_with_the_confused_class(tmp_path, monkey
         confused, third, fifth = (raw[name] for name in raw if name.startswith("map/"))
     assert np.allclose(confused, third, atol=1e-6)
     assert not np.allclose(confused, fifth, atol=1e-3)
+
+
+def test_all_methods_come_on_one_sheet_and_a_named_one_has_its_own_picture(tmp_path, toy, images):
+    shown = run("explain", images / "0" / "0.png", "--arch", toy, "-m", "quick,gradcam", "--out", tmp_path, "--json")
+    (record,) = json.loads(shown.stdout)
+    assert {file.name for file in tmp_path.glob("*.png")} == {"0-sheet.png", "0-gradcam.png"}
+    assert [Path(file).name for file in record["files"]] == ["0-gradcam.png", "0-sheet.png"]
+    assert {one["method"] for one in record["maps"]} >= {"gradcam", "hirescam", "random", "lafam"}
+    assert any(note.startswith("diffcam is left out: it compares with held-out images") for note in record["notes"])
+
+
+def test_methods_lists_every_one_with_cost_source_and_parameters():
+    shown = " ".join(run("methods").stdout.split())
+    for name in folder.names("methods"):
+        assert f" {name}: " in shown
+    assert "gradcam: Grad-CAM: channels weighted by the mean gradient of the class score. cost M head" in shown
+    assert "contrast=confusion (or logits, random" in shown
+    assert "cost C + 1 forwards; Wang et al." in shown
+
+
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_half_precision_says_how_far_it_moved_the_maps(tmp_path, toy, images, amp):
+    asked = ["explain", images / "0" / "0.png", "--arch", toy, "-m", "gradcam,random", "--out", tmp_path]
+    assert "from float32" not in run(*asked).stdout
+    words = run(*asked, "--amp", amp).stdout
+    assert re.search(r"gradcam: up to \d+\.\d% of the peak from float32, \d+ % of the top pixels the same", words)
+    (record,) = json.loads(run(*asked, "--amp", amp, "--json").stdout)
+    assert record["dtype"] == f"float32, {amp} autocast"
+    assert 0 < record["difference_from_float32"]["gradcam"][0]["error"] < 0.5
+    assert record["difference_from_float32"]["random"][0]["error"] == 0
+    assert "it is one of bf16, fp16" in refused(*asked, "--amp", "int8")
 
 
 def test_own_weights_are_used(tmp_path, toy, images):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from salcheck.figures import draw_overlays, shorten
+from salcheck.figures import draw_overlays, draw_sheet, shorten
 
 
 def draw(file, maps, titles=None, footer="gradcam on a toy", side=64):
@@ -72,3 +72,29 @@ def test_long_names_are_shortened():
     assert shorten("tench") == "tench"
     assert shorten("great white shark of the seven seas") == "great white shark of th…"
     assert len(shorten("x" * 99)) == 24
+
+
+def draw_sheet_of(file, blocks, classes=("kind 0", "kind 1")):
+    picture = np.full((64, 64, 3), 0.5, dtype=np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_sheet(file, picture, blocks, classes, "a toy")
+    return np.asarray(Image.open(file).convert("RGB"), dtype=float)
+
+
+def test_a_sheet_has_a_block_for_each_method_and_four_pairs_in_a_row(tmp_path):
+    blank = np.zeros((64, 64), dtype=np.float32)
+    heights = {}
+    for count in (3, 4, 7, 8):
+        pixels = draw_sheet_of(tmp_path / "x.png", [("gradcam", [bright_left(), blank])] * count)
+        heights[count] = pixels.shape[0]
+        columns = yellow(pixels).any(axis=0)
+        starts = int(columns[0]) + int((columns[1:] & ~columns[:-1]).sum())
+        assert starts == min(count, 4) if count > 3 else 3
+    assert heights[3] < heights[4] == heights[7] < heights[8]
+
+
+def test_each_map_of_a_sheet_is_scaled_to_its_own_peak(tmp_path):
+    pixels = draw_sheet_of(tmp_path / "x.png", [("gradcam", [bright_left(), bright_left() * 1e-6])])
+    columns = yellow(pixels).any(axis=0)
+    assert int((columns[1:] & ~columns[:-1]).sum()) == 2

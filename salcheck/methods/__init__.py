@@ -11,7 +11,8 @@ indices, maps (B, M, h, w) or at pixel resolution (B, M, H, W), float32, raw (no
 and may have
     needs(**parameters)    {name: parameters} of references, which `saliency` then takes as `reference`, and of `seed`
                            if it draws anything
-    facts(view, classes, ...)  {name: (B, M)}, what it had to decide, for the report
+    facts(view, classes, ...)  {name: (B, M)}, what it had to decide, for the report: bools are counted, numbers
+                           get a median and a range, NaN is left out
     unfit(model)           why it cannot explain this model, or None
     FALLBACK               what it does where there are no references; without one it needs them
     BLIND = True           its map is the same for every class
@@ -89,6 +90,16 @@ class Method:
         if missing and not with_references and not hasattr(self.module, "FALLBACK"):
             return "it compares with held-out images: give some with --reference DIR"
         return self.module.unfit(model) if hasattr(self.module, "unfit") else None
+
+    @property
+    def help(self) -> str:
+        """What its map is, in one line."""
+        return (self.module.__doc__ or "").splitlines()[0]
+
+    @property
+    def options(self) -> list[str]:
+        """Its parameters with their defaults, and the other values where these are words: `k=1`."""
+        return [_option(name, known) for name, known in _defaults(self.module).items()]
 
     @property
     def spec(self) -> str:
@@ -217,6 +228,12 @@ def _read(where: str, text: str, kind: Any) -> Any:
         return kind(text)
     except ValueError as error:
         raise SalcheckError(f"{where}={text}: it takes {kind.__name__} values") from error
+
+
+def _option(name: str, known: inspect.Parameter) -> str:
+    words = typing.get_args(known.annotation) if typing.get_origin(known.annotation) is typing.Literal else ()
+    others = [str(word) for word in words if word != known.default]
+    return f"{name}={_write(known.default)}" + (f" (or {', '.join(others)})" if others else "")
 
 
 def _write(value: Any) -> str:
