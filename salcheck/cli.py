@@ -210,6 +210,8 @@ def evaluate(
                 cache=cache,
                 progress=show,
             )
+        for note in run.notes:
+            say(note)
         with progress(run.name, "images") as show:
             run_id = engine.evaluate(run, store, cache, lambda done: show(done, len(run.items)))
         say(engine.summary(store, run, run_id))

@@ -107,7 +107,7 @@ def make_run(
     items, source, shared = split(dataset, reference_data, n, seed, allow_overlap)
     if not items:
         raise SalcheckError(f"no images to evaluate: {dataset.name} has {len(dataset)}, and half of it is held out")
-    methods, _ = fitting(with_controls(methods), model, with_references=True)
+    methods, notes = fitting(with_controls(methods), model, with_references=True)
     needs = [need for method in methods for need in method.needs]
     built = references.build(needs, model, source, cache, batch_size, progress)
     where = f"seeded half of {dataset.name} held out" if reference_data is None else source.root
@@ -128,6 +128,7 @@ def make_run(
         correct_only=correct_only,
         batch_size=batch_size,
         command=command,
+        notes=notes,
     )
 
 

@@ -21,7 +21,8 @@ class Run:
     """A question, and everything that can change its answers.
 
     `items` are the images in the run's order; `references` what methods may ask for, `reference_key` the
-    identity of the images they come from, and `reference_source` says these in words.
+    identity of the images they come from, and `reference_source` says these in words. `notes`: which methods
+    had to be left out, and why.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Run:
     correct_only: bool = True
     batch_size: int = 8
     command: str = ""
+    notes: Sequence[str] = ()
 
     @cached_property
     def parameters(self) -> dict[str, Any]:

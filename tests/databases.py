@@ -79,7 +79,7 @@ def add_maps(store: Store, run: int, method: str, signatures: Sequence[float | N
         store.put(connection, schema.maps, rows, replace=True)
 
 
-def add_facts(store: Store, run: int, method: str, name: str, values: Sequence[bool]) -> None:
+def add_facts(store: Store, run: int, method: str, name: str, values: Sequence[float]) -> None:
     """For the run's images in turn, a fact on the top-1 map."""
     maps = zip(_maps(store, run, method), values, strict=False)
     rows = [{**ids, "name": name, "value": float(value)} for ids, value in maps]

@@ -1,5 +1,7 @@
 """A run as the user sees it: the right rows, no work twice, nothing lost."""
 
+import copy
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from salcheck import evaluate as engine
 from salcheck.errors import SalcheckError
 from salcheck.methods import gradcam, parse_methods
 from salcheck.models import load_model
+from salcheck.report import make_report
 from salcheck.sample import hold_out
 from salcheck.store import Store
 from tests.makers import save_images, save_model
@@ -357,3 +360,36 @@ def test_the_summary_counts_what_was_left_out(bench):
         line = engine.summary(store, bench.run(correct_only=True), run_id)
     assert f"run {run_id}: 12 images, 5 methods" in line
     assert "excluded: not correctly classified" in line
+
+
+def test_half_precision_is_a_run_of_its_own_and_says_how_far_its_maps_moved(bench):
+    bench.ask(methods="gradcam")
+    bench.model = dataclasses.replace(bench.model, amp="bf16")
+    number = bench.ask(methods="gradcam")
+    assert number == 2
+    with Store(str(bench.root / "scores.db")) as store:
+        facts = store.query("SELECT DISTINCT name, COUNT(*) AS n FROM facts GROUP BY name ORDER BY name")
+        report = make_report(store, run=number)
+    # The first chunk of five images, two classes, gradcam and the three controls.
+    assert facts["name"].tolist() == ["error_against_float32 =", "percent_shared_with_float32 ="]
+    assert set(facts["n"]) <= set(range(30, 41))
+    (section,) = report.sections
+    assert any("gradcam: error against float32" in remark for remark in section.remarks)
+
+
+def test_what_cannot_be_used_is_left_out_with_a_note_or_refused_by_name(bench):
+    run = bench.run(methods="quick")
+    assert {method.name for method in run.methods} >= {"gradcam", "lafam", "random", "center", "edges"}
+    bench.model = dataclasses.replace(bench.model, net=_without_activations(bench.model.net))
+    assert any("guidedbackprop is left out" in note for note in bench.run(methods="all").notes)
+    with pytest.raises(SalcheckError, match="cannot use guidedbackprop"):
+        bench.run(methods="guidedbackprop")
+
+
+def _without_activations(net):
+    net = copy.deepcopy(net)
+    for module in net.modules():
+        for name, child in module.named_children():
+            if isinstance(child, torch.nn.ReLU):
+                setattr(module, name, torch.nn.Identity())
+    return net

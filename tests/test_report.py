@@ -185,6 +185,12 @@ def test_facts_are_counted_over_the_maps_that_have_a_score(store):
     assert "case: negative dot in 2 of 6 maps." in remarks(store)
 
 
+def test_facts_that_are_numbers_have_a_median_and_a_range(store):
+    number = add_run(store, {"case": [*LOW[:6], WRONG, BLANK], "random": HIGH})
+    add_facts(store, number, "case", "references kept =", [1, 0, 30, 20, 12, 4, 999, 999])
+    assert "case: references kept 8 (0 to 30)." in remarks(store)
+
+
 def test_the_images_are_parted_by_whether_the_rival_was_a_contrast(store):
     number = add_run(store, {"case": [10.0, 50.0, 20.0, 60.0, 30.0, 70.0, WRONG], "random": HIGH[:7]})
     add_facts(store, number, "case", "rival_in_contrast", [True, False, True, False, True, False, True])
