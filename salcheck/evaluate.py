@@ -65,13 +65,18 @@ def split(
         twins = set(_shared(items, dataset, source))
         return [item for item in items if item.key not in twins], source, 0
     items = draw(dataset.items, n, seed)
-    shared = _shared(items, dataset, reference_data)
-    if shared and not allow_overlap:
+    return items, reference_data, _overlap(items, dataset, reference_data, allow_overlap)
+
+
+def _overlap(items: Sequence[Item], dataset: Dataset, references: Dataset, allowed: bool) -> int:
+    """How many of the items are reference images too; raises SalcheckError where any is and that is not allowed."""
+    shared = _shared(items, dataset, references)
+    if shared and not allowed:
         raise SalcheckError(
             f"{len(shared)} of {len(items)} evaluated images are also reference images (first: {shared[0]}): "
-            "give others with --reference, or say --allow-overlap and the report will too"
+            "give others for reference, or say --allow-overlap and the report will too"
         )
-    return items, reference_data, len(shared)
+    return len(shared)
 
 
 def make_run(
@@ -109,6 +114,8 @@ def make_run(
         raise SalcheckError(f"no images to evaluate: {dataset.name} has {len(dataset)}, and half of it is held out")
     methods, notes = fitting(with_controls(methods), model, with_references=True)
     needs = [need for method in methods for need in method.needs]
+    for own in filter(None, (references.own_images(need, model) for need in needs)):
+        shared = max(shared, _overlap(items, dataset, own, allow_overlap))
     built = references.build(needs, model, source, cache, batch_size, progress)
     where = f"seeded half of {dataset.name} held out" if reference_data is None else source.root
     words = [where, f"{len(source)} images", f"digest {source.digest[:16]}"]

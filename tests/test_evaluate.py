@@ -393,3 +393,17 @@ def _without_activations(net):
             if isinstance(child, torch.nn.ReLU):
                 setattr(module, name, torch.nn.Identity())
     return net
+
+
+def test_images_that_a_method_names_itself_are_held_out_too(bench, tmp_path):
+    """Else diffcam would compare an image with itself."""
+    folder = bench.data.root
+    with pytest.raises(SalcheckError, match="are also reference images"):
+        bench.run(methods=f"diffcam:group=images:{folder}")
+    run = bench.run(methods=f"diffcam:group=images:{folder}", allow_overlap=True)
+    assert "EVALUATED TOO" in run.reference_source
+    other = save_images(tmp_path / "other", classes=2, each=3, seed=9)
+    apart = bench.run(methods=f"diffcam:group=images:{other}")
+    assert "EVALUATED TOO" not in apart.reference_source
+    named = next(method for method in apart.methods if method.name == "diffcam")
+    assert apart.inputs(named) != run.inputs(next(m for m in run.methods if m.name == "diffcam"))
