@@ -18,6 +18,7 @@ from salcheck.cache import atomic_write
 COLUMNS = 4
 SHEET_PANELS = 8  # across a contact sheet
 COLOURS = "inferno"
+BRIGHTEST = 0.995  # the quantile of a map where its colours end
 
 
 def draw_overlays(
@@ -51,7 +52,7 @@ def draw_sheet(
     footer: str,
 ) -> None:
     """Writes a PNG: the photograph as the model saw it (H, W, 3 in 0...1) with the names of the M classes, then one
-    block for each method: its title and its M maps (H, W), each scaled to its own peak; the footer below.
+    block for each method: its title and its M maps (H, W), each in colours of its own range; the footer below.
     """
     M = len(classes)
     across = max(1, SHEET_PANELS // M)  # blocks in a row
@@ -93,7 +94,7 @@ def _save(figure: Figure, file: Path) -> None:
 
 
 def _overlay(figure: Figure, axis: Axes, picture: NDArray[np.float32], values: NDArray[np.float32]) -> None:
-    bar = figure.colorbar(_blend(axis, picture, values), ax=axis, fraction=0.046, pad=0.02)
+    bar = figure.colorbar(_blend(axis, picture, values), ax=axis, fraction=0.046, pad=0.02, extend="max")
     bar.ax.tick_params(labelsize=7)
     bar.ax.ticklabel_format(axis="y", scilimits=(-2, 3))
     bar.ax.yaxis.get_offset_text().set_fontsize(7)
@@ -101,16 +102,16 @@ def _overlay(figure: Figure, axis: Axes, picture: NDArray[np.float32], values: N
 
 def _blend(axis: Axes, picture: NDArray[np.float32], values: NDArray[np.float32]) -> ScalarMappable:
     """The map's positive part in colour, which covers the more the higher it is, so that the photograph shows
-    where it is low.
+    where it is low. The few highest values share one colour: single pixels would leave the others invisible.
     """
     values = np.nan_to_num(np.maximum(values, 0))
-    peak = float(values.max())
+    peak = float(np.quantile(values, BRIGHTEST) or values.max())
     if peak <= 0:
         axis.text(0.5, 0.5, "blank: no\npositive value", color="white", ha="center", transform=axis.transAxes)
     scale = Normalize(0, peak if peak > 0 else 1)
     colours = ScalarMappable(scale, COLOURS)
     grey = picture.mean(axis=-1, keepdims=True).repeat(3, axis=-1) * 0.8
-    opacity = (0.15 + 0.65 * scale(values))[..., None]
+    opacity = (0.15 + 0.65 * scale(values).clip(0, 1))[..., None]
     axis.imshow(grey * (1 - opacity) + colours.to_rgba(values)[..., :3] * opacity, interpolation="nearest")
     return colours
 

@@ -22,7 +22,7 @@ from rich.text import Text
 from salcheck.cache import atomic_write
 from salcheck.errors import SalcheckError
 from salcheck.explain import NO_CLASS, OVERLAP_PERCENT, Explained
-from salcheck.figures import draw_overlays, draw_sheet, shorten
+from salcheck.figures import BRIGHTEST, draw_overlays, draw_sheet, shorten
 from salcheck.folder import one_line
 from salcheck.methods import Method
 from salcheck.models import Model
@@ -159,11 +159,11 @@ class Output:
         """All methods on one contact sheet: those that came with a word such as `all` have no picture of their own."""
         file = self._out / f"{stem}-sheet.png"
         blocks = []
-        for method in self._methods:
+        for method in sorted(self._methods, key=lambda method: method.control):
             shared = explained.overlaps[method.typed]
             said = "" if shared is None else f"  {shared:.0f} % shared"
             blocks.append((shorten(method.spec, 30) + said, list(explained.pixels[method.typed].numpy())))
-        footer = f"{self._model.name}, layer {self._model.layer}. Each map is scaled to its own highest value."
+        footer = f"{self._model.name}, layer {self._model.layer}. Each map's colours end at its {BRIGHTEST:.1%} quantile."
         if len(explained.classes) == 2:
             footer += f" Shared: pixels common to the top {OVERLAP_PERCENT:g} % of both maps."
         draw_sheet(file, explained.picture.numpy(), blocks, self._titles(explained), footer)

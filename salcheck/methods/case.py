@@ -7,11 +7,15 @@ of logit u over positions, V the k classes that u is most often taken for, and g
     map[i, j] = ReLU(sum over n of g_perp[n] * A[n, i, j])
 
 Departures, each where paper, code and sound practice differ:
-- The mean gradient is used, as in the code; the paper's notation keeps positions.
+- The mean gradient is used, as in the code. The paper's notation keeps positions: with `pooled=false` g and gbar
+  are whole gradients (C, h, w), projected as such, and the map is sum over n of g_perp[n, i, j] * A[n, i, j].
 - gbar is the gradient of the mean logit of V, so any k costs one backward.
 - gbar is scaled to length one instead of adding an absolute epsilon, and the projection is applied twice:
   in float32 it is then orthogonal however small the gradients are. gbar = 0 leaves Grad-CAM.
 - V never holds u, ties and empty rows of the confusion matrix are settled (`salcheck/references/confusion.py`).
+- Where <g_u, gbar> < 0 the projection adds contrast evidence: counted, and with `only_if_positive` left undone.
+- Controls: `contrast=random` and `contrast=least` contrast with classes that are no rivals, `subtract=difference`
+  takes g_u - gbar for g_perp.
 
 With k = 1 and two classes that contrast each other, cos(g_perp_u, g_perp_v) = -cos(g_u, g_v) exactly: low
 overlap of the two maps is a property of the algebra, which is why reports set it against controls.
@@ -29,9 +33,10 @@ from salcheck.view import View
 
 SOURCE = "Williamson, Ji and Dwyer, arXiv 2506.07327"
 COST = "2 * M head backwards"
-FALLBACK = "case contrasts with the image's own top logits"
+FALLBACK = "case contrasts with the image's own top logits (its lowest where contrast=least)"
 
-Contrast = Literal["confusion", "logits", "random", "explicit"]
+Contrast = Literal["confusion", "logits", "random", "explicit", "least"]
+CONFUSED = ("confusion", "least")  # the contrasts that come from the confusion matrix
 
 
 def saliency(
@@ -41,18 +46,28 @@ def saliency(
     contrast: Contrast = "confusion",
     k: int = 1,
     against: str = "",
+    pooled: bool = True,
+    only_if_positive: bool = False,
+    subtract: Literal["projection", "difference"] = "projection",
     reference: Mapping[str, Any],
 ) -> Tensor:
     """CASE maps (B, M, h, w), not negative, for classes (B, M).
 
     contrast: where V comes from. `confusion`, the k classes that u is most often taken for on held-out
-    images (without such a reference: as `logits`); `logits`, the image's k highest scores but u's;
-    `random`, k seeded classes; `explicit`, the classes in `against`, joined by `+` (k is not used).
+    images (without such a reference: as `logits`); `least`, those it is least often taken for (else: the
+    image's k lowest scores); `logits`, the image's k highest scores but u's; `random`, k seeded classes;
+    `explicit`, the classes in `against`, joined by `+` (k is not used).
+    pooled: whether the gradients are averaged over positions first. only_if_positive: whether g_u is left as
+    it is where <g_u, gbar> < 0. subtract: what is taken off g_u, its part along gbar or gbar itself.
     Raises SalcheckError where k or `against` do not fit the model.
     """
     chosen, _ = contrast_classes(view, classes, contrast, k, against, reference)
-    g_u, g_bar = channel_weights(view, classes, chosen)
-    return torch.einsum("bmc,bchw->bmhw", project_off(g_u, g_bar), view.acts).clamp(min=0)
+    grads = gradients(view, classes, chosen, pooled)
+    g_u, g_bar = (g.flatten(2) for g in grads)
+    if only_if_positive:
+        g_bar = g_bar.masked_fill(opposed(g_u, g_bar)[..., None], 0)
+    g_perp = g_u - g_bar if subtract == "difference" else project_off(g_u, g_bar)
+    return torch.einsum("bmchw,bchw->bmhw", g_perp.view_as(grads[0]), view.acts).clamp(min=0)
 
 
 def facts(
@@ -62,23 +77,32 @@ def facts(
     contrast: Contrast,
     k: int,
     against: str,
+    pooled: bool,
     reference: Mapping[str, Any],
+    **_: Any,
 ) -> dict[str, Tensor]:
-    """What the report counts, each (B, M): `negative_dot`, <g_u, gbar> < 0, so that the projection adds
-    contrast evidence; `rival_in_contrast`, V holds another of the explained classes; and for a confusion
-    contrast `class_not_in_reference`, no held-out image shows u and V came from the image's scores.
+    """What the report counts, each (B, M): `negative_dot`, <g_u, gbar> < 0, where the projection adds
+    contrast evidence or, with `only_if_positive`, is left undone; `rival_in_contrast`, V holds another of the
+    explained classes; and for a contrast from the confusion matrix `class_not_in_reference`, no held-out image
+    shows u and V came from the image's scores.
     """
     chosen, fallback = contrast_classes(view, classes, contrast, k, against, reference)
-    g_u, g_bar = channel_weights(view, classes, chosen)
+    negative = opposed(*(g.flatten(2) for g in gradients(view, classes, chosen, pooled)))
     rival = (chosen[..., None] == classes[:, None, None, :]).any(-1).any(-1)  # V never holds u itself
-    negative = (g_u * g_bar).sum(-1) < 0
     counts = {"negative_dot": negative, "rival_in_contrast": rival}
-    return counts | ({"class_not_in_reference": fallback} if contrast == "confusion" else {})
+    return counts | ({"class_not_in_reference": fallback} if contrast in CONFUSED else {})
 
 
 def needs(*, contrast: Contrast, **_: Any) -> dict[str, dict[str, Any]]:
     """The confusion matrix or the seed, where the contrast comes from them."""
-    return {name: {} for name in {"confusion": ["confusion"], "random": ["seed"]}.get(contrast, [])}
+    if contrast in CONFUSED:
+        return {"confusion": {}}
+    return {"seed": {}} if contrast == "random" else {}
+
+
+def unfit(model: Any) -> str | None:
+    """Why there is nothing to contrast a class with; None where there is."""
+    return "it contrasts classes, and this model has one" if len(model.labels) < 2 else None
 
 
 def project_off(g: Tensor, direction: Tensor) -> Tensor:
@@ -99,22 +123,36 @@ def contrast_classes(
         return _explicit(view, classes, against), own
     if not 1 <= k < N:
         raise SalcheckError(f"case:k={k} does not fit: the model has {N - 1} other classes, so k is 1 to {N - 1}")
-    by_logits = _highest(view.logits[:, None].expand(-1, classes.shape[1], -1), classes, k)
-    if contrast == "logits" or (contrast == "confusion" and "confusion" not in reference):
-        return by_logits, torch.full_like(own, contrast == "confusion")
     if contrast == "random":
         return _highest(view.uniform(classes, (N,)), classes, k), own
-    chosen, known = reference["confusion"].most_confused(classes, k)
+    logits = view.logits[:, None].expand(-1, classes.shape[1], -1)
+    by_logits = _highest(-logits if contrast == "least" else logits, classes, k)
+    if contrast == "logits" or "confusion" not in reference:
+        return by_logits, torch.full_like(own, contrast != "logits")
+    chosen, known = reference["confusion"].most_confused(classes, k, least=contrast == "least")
     return torch.where(known[..., None], chosen, by_logits), ~known
 
 
-def channel_weights(view: View, classes: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """g_u and gbar, each (B, M, C), for classes (B, M) and their contrasts (B, M, k), -1 for none."""
+def gradients(view: View, classes: Tensor, chosen: Tensor, pooled: bool = True) -> tuple[Tensor, Tensor]:
+    """g_u and gbar for classes (B, M) and their contrasts (B, M, k), -1 for none.
+
+    Each (B, M, C, h, w), or (B, M, C, 1, 1) where `pooled`.
+    """
     share = torch.zeros(*classes.shape, view.logits.shape[1] + 1, device=classes.device)
     share.scatter_(-1, chosen % share.shape[-1], 1.0)  # the padding -1 lands in the extra last column
     share = share[..., :-1]
     share = share / share.sum(-1, keepdim=True).clamp(min=1)
-    return view.grads(classes).mean(dim=(-2, -1)), view.vjp(share).mean(dim=(-2, -1))
+    g_u, g_bar = view.grads(classes), view.vjp(share)
+    return (_pool(g_u), _pool(g_bar)) if pooled else (g_u, g_bar)
+
+
+def opposed(g_u: Tensor, g_bar: Tensor) -> Tensor:
+    """Whether <g_u, gbar> < 0 along the last axis."""
+    return (g_u * g_bar).sum(-1) < 0
+
+
+def _pool(grads: Tensor) -> Tensor:
+    return grads.mean(dim=(-2, -1), keepdim=True)
 
 
 def _highest(scores: Tensor, classes: Tensor, k: int) -> Tensor:

@@ -1,11 +1,14 @@
 """CASE against its formula written a second way in NumPy at double precision, and the laws of spec 9.7."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from salcheck.errors import SalcheckError
-from salcheck.methods import case, gradcam, parse_method
+from salcheck.labels import Labels
+from salcheck.methods import case, finercam, gradcam, parse_method
 from salcheck.references.confusion import Confusion
 from tests.nets import make_images, make_net, make_view
 
@@ -74,7 +77,7 @@ def test_without_a_reference_and_for_unseen_classes_the_image_s_logits_serve(net
     assert chosen[0, 0].tolist() == case.contrast_classes(view, CLASSES, "logits", 2, "", {})[0][0, 0].tolist()
 
 
-@pytest.mark.parametrize("contrast", ["confusion", "logits", "random", "explicit"])
+@pytest.mark.parametrize("contrast", ["confusion", "least", "logits", "random", "explicit"])
 @pytest.mark.parametrize("k", [1, 6])
 def test_the_contrast_never_holds_the_class_itself(net, images, contrast, k):
     view = make_view(net, images, LAYER)
@@ -117,9 +120,9 @@ def test_mutual_contrasts_flip_the_sign_of_the_cosine():
 def test_the_gradient_of_the_mean_logit_is_the_mean_of_the_gradients(net, images):
     view = make_view(net, images, LAYER)
     chosen, _ = case.contrast_classes(view, CLASSES, "logits", 3, "", {})
-    _, g_bar = case.channel_weights(view, CLASSES, chosen)
+    _, g_bar = case.gradients(view, CLASSES, chosen)
     one_by_one = view.grads(chosen.flatten(1)).mean(dim=(-2, -1)).unflatten(1, (2, 3)).mean(dim=2)
-    assert torch.allclose(g_bar, one_by_one, atol=1e-7)
+    assert torch.allclose(g_bar[..., 0, 0], one_by_one, atol=1e-7)
 
 
 def test_case_of_a_class_against_itself_is_grad_cam_and_differs_otherwise(net, images):
@@ -147,8 +150,11 @@ def test_facts_count_what_was_decided(net, images):
     assert not facts["class_not_in_reference"].any()
     assert "class_not_in_reference" not in parse_method("case:contrast=logits").facts(view, CLASSES)
     chosen, _ = case.contrast_classes(view, CLASSES, "confusion", 1, "", reference)
-    g_u, g_bar = case.channel_weights(view, CLASSES, chosen)
-    assert torch.equal(facts["negative_dot"], torch.einsum("bmc,bmc->bm", g_u, g_bar) < 0)
+    g = view.grads(torch.arange(7).expand(3, 7)).double().mean(dim=(-2, -1))
+    rows = torch.arange(3)[:, None]
+    dots = (g[rows, CLASSES] * g[rows, chosen[..., 0]]).sum(-1)
+    assert torch.equal(facts["negative_dot"], dots < 0)
+    assert facts["negative_dot"].any() and not facts["negative_dot"].all()
 
 
 @pytest.mark.parametrize(
@@ -167,6 +173,113 @@ def test_what_does_not_fit_the_model_is_one_line(net, images, parameters, says):
 
 def test_the_contrast_decides_what_is_read_beside_the_image():
     assert [need.key for need in parse_method("case").needs] == ["confusion"]
+    assert [need.key for need in parse_method("case:contrast=least").needs] == ["confusion"]
     assert parse_method("case:contrast=logits").needs == ()
     assert parse_method("case:contrast=random").seeded
     assert not parse_method("case").seeded
+
+
+def whole_in_numpy(acts, grads, u, contrast):
+    """Equations 2 to 6 with positions kept: one projection of the whole gradient, then the sum over channels."""
+    A, g = acts.numpy().astype(np.float64), grads.numpy().astype(np.float64)
+    g_bar = g[contrast].mean(axis=0)
+    g_perp = g[u] - (g[u] * g_bar).sum() / (g_bar**2).sum() * g_bar
+    return np.maximum((g_perp * A).sum(axis=0), 0), g_perp
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_unpooled_equals_the_formula_with_positions(net, images, k):
+    view = make_view(net, images, LAYER)
+    every = view.grads(torch.arange(7).expand(3, 7))
+    maps = case.saliency(view, CLASSES, contrast="logits", k=k, pooled=False, reference={})
+    for b, row in enumerate(CLASSES.tolist()):
+        for m, u in enumerate(row):
+            contrast = [v for v in view.logits[b].argsort(descending=True).tolist() if v != u][:k]
+            expected, _ = whole_in_numpy(view.acts[b], every[b], u, contrast)
+            assert maps[b, m].numpy() == pytest.approx(expected, abs=1e-6)
+    pooled = case.saliency(view, CLASSES, contrast="logits", k=k, reference={})
+    assert not torch.allclose(maps, pooled, atol=0.1 * float(pooled.max()))
+
+
+def test_unpooled_is_pooled_where_gradients_are_the_same_everywhere(scenes_model):
+    view = make_view(scenes_model.net, make_images(side=scenes_model.size[0]))
+    maps = [case.saliency(view, CLASSES, contrast="logits", k=2, pooled=pooled, reference={}) for pooled in (0, 1)]
+    assert maps[0].max() > 0
+    assert torch.allclose(*maps, atol=1e-5 * float(maps[0].max()))
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize("subtract", ["projection", "difference"])
+def test_only_if_positive_leaves_the_others_alone(net, images, pooled, subtract):
+    view = make_view(net, images, LAYER)
+    changed = {"contrast": "logits", "pooled": pooled, "subtract": subtract}
+    options = {"k": 1, "against": "", **changed, "reference": {}}
+    negative = case.facts(view, CLASSES, **options, only_if_positive=True)["negative_dot"]
+    assert negative.any() and not negative.all()
+    always = case.saliency(view, CLASSES, **options)
+    maps = case.saliency(view, CLASSES, **options, only_if_positive=True)
+    assert torch.equal(maps[~negative], always[~negative])
+    weights = view.grads(CLASSES)
+    weights = weights.mean(dim=(-2, -1), keepdim=True).expand_as(weights) if pooled else weights
+    alone = torch.einsum("bmchw,bchw->bmhw", weights, view.acts).clamp(min=0)
+    assert torch.allclose(maps[negative], alone[negative], atol=1e-6)
+    assert not torch.allclose(always[negative], alone[negative], atol=1e-2 * float(alone.max()))
+
+
+def test_negative_dots_are_those_of_the_gradients_that_are_projected(net, images):
+    view = make_view(net, images, LAYER)
+    every = view.grads(torch.arange(7).expand(3, 7)).double()
+    pairs = torch.arange(7).expand(3, 7)
+    facts = [
+        case.facts(view, pairs, contrast="explicit", k=1, against="3", pooled=pooled, reference={})["negative_dot"]
+        for pooled in (True, False)
+    ]
+    means = every.mean(dim=(-2, -1))
+    others = pairs != 3
+    assert torch.equal(facts[0][others], ((means * means[:, 3:4]).sum(-1) < 0)[others])
+    assert torch.equal(facts[1][others], ((every * every[:, 3:4]).flatten(2).sum(-1) < 0)[others])
+
+
+def test_difference_equals_the_formula(net, images):
+    view = make_view(net, images, LAYER)
+    every = view.grads(torch.arange(7).expand(3, 7)).double().numpy().mean(axis=(-2, -1))
+    maps = case.saliency(view, CLASSES, contrast="explicit", against="4+6", subtract="difference", reference={})
+    for b, row in enumerate(CLASSES.tolist()):
+        for m, u in enumerate(row):
+            weights = every[b, u] - every[b, [v for v in (4, 6) if v != u]].mean(axis=0)
+            expected = np.maximum(np.tensordot(weights, view.acts[b].double().numpy(), axes=1), 0)
+            assert maps[b, m].numpy() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_difference_from_the_highest_logits_is_finer_cam_of_the_first_class(net, images):
+    view = make_view(net, images, LAYER)
+    first = view.logits.argmax(dim=1, keepdim=True)
+    maps = case.saliency(view, first, contrast="logits", k=3, subtract="difference", reference={})
+    assert maps.max() > 0
+    assert torch.allclose(maps, finercam.saliency(view, first, gamma=1, k=3), atol=1e-6)
+
+
+def test_least_takes_the_other_end_of_the_confusion_row(net, images):
+    view = make_view(net, images, LAYER)
+    counts = {(u, v): 1 + (v - u) % 7 for u in range(7) for v in range(7)}  # u + 6 most often, u + 1 least
+    reference = confusion(counts)
+    chosen, fallback = case.contrast_classes(view, CLASSES, "least", 2, "", reference)
+    assert torch.equal(chosen, torch.stack([CLASSES + 1, CLASSES + 2], dim=-1) % 7)
+    assert not fallback.any()
+    facts = parse_method("case:contrast=least").facts(view, CLASSES, reference)
+    assert not facts["class_not_in_reference"].any()
+
+
+def test_least_falls_back_to_the_lowest_logits(net, images):
+    view = make_view(net, images, LAYER)
+    chosen, fallback = case.contrast_classes(view, CLASSES, "least", 2, "", {})
+    assert fallback.all()
+    for b, row in enumerate(CLASSES.tolist()):
+        for m, u in enumerate(row):
+            assert chosen[b, m].tolist() == [v for v in view.logits[b].argsort().tolist() if v != u][:2]
+    assert parse_method("case:contrast=least").facts(view, CLASSES)["class_not_in_reference"].all()
+
+
+def test_a_model_of_one_class_has_nothing_to_contrast(net):
+    assert "has one" in case.unfit(SimpleNamespace(net=net, labels=Labels(["a"])))
+    assert case.unfit(SimpleNamespace(net=net, labels=Labels(["a", "b"]))) is None

@@ -103,7 +103,10 @@ def test_a_map_that_depends_on_the_seed_says_so(cut, name):
     """Otherwise the cache would give one seed's maps to another."""
     method = cut.method(name)
     maps = [cut.maps(method, seeds=seeds) for seeds in ([1, 2, 3], [7, 8, 9])]
-    assert torch.equal(*maps) == (not method.seeded)
+    affine = make_view(cut.net, cut.images, cut.layer).affine
+    if method.seeded and not (affine and name == "smoothgradcampp"):  # an affine head's gradient sees no noise
+        assert not torch.equal(*maps)
+    assert method.seeded or torch.equal(*maps)
 
 
 @pytest.mark.parametrize("name", METHODS)

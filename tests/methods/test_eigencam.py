@@ -15,10 +15,11 @@ LAYERS = ["layer4.0", "layer4.0.conv2", "layer1.0", "layer1.0.conv2"]
 
 def by_svd(product, centred):
     """O v_1 of one (C, h, w), with the sign that goes along with the sum over channels."""
-    O = product.double().numpy().reshape(len(product), -1).T
-    along = O.sum(axis=1)
-    O = O - O.mean(axis=0) if centred else O
-    found = O @ np.linalg.svd(O, full_matrices=False)[2][0]
+    matrix = product.double().numpy().reshape(len(product), -1).T
+    along = matrix.sum(axis=1)
+    if centred:
+        matrix = matrix - matrix.mean(axis=0)
+    found = matrix @ np.linalg.svd(matrix, full_matrices=False)[2][0]
     return (found if found @ along > 0 else -found).reshape(product.shape[1:])
 
 

@@ -40,6 +40,7 @@ def in_numpy(net, layer, image, seed, u, samples, sigma):
 @pytest.mark.parametrize(("samples", "sigma"), [(5, 0.3), (2, 1.0)])
 def test_equals_the_formula(layer, samples, sigma):
     net, images = make_net("test_resnet"), make_images(side=96)
+    net.fc.weight *= 1e3  # so that S E[g^3] counts beside 2 E[g^2]
     view = make_view(net, images, layer, seeds=SEEDS)
     maps = smoothgradcampp.saliency(view, CLASSES, samples=samples, sigma=sigma)
     for b, row in enumerate(CLASSES.tolist()):
@@ -67,7 +68,14 @@ def test_noise_changes_the_map_and_a_piece_of_the_batch_does_not():
     assert not torch.allclose(gradcampp.saliency(whole, CLASSES), maps, atol=1e-2 * float(maps.max()))
 
 
-def test_it_is_seeded():
+def test_the_noise_comes_from_the_seeds():
+    net, images = make_net("test_resnet"), make_images(side=96)
+    maps = [
+        smoothgradcampp.saliency(make_view(net, images, "layer3.0", seeds=seeds), CLASSES)
+        for seeds in (SEEDS, SEEDS, [4, 7, 6])
+    ]
+    assert torch.equal(maps[0], maps[1])
+    assert [torch.equal(one, other) for one, other in zip(maps[0], maps[2], strict=True)] == [True, False, True]
     assert parse_method("smoothgradcampp").seeded
 
 

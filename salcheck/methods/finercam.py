@@ -1,0 +1,69 @@
+"""Finer-CAM: Grad-CAM of the difference between the class score and those of its most similar classes.
+
+Zhang et al., CVPR 2025, arXiv 2501.11309. With D the k classes whose logits lie nearest to the logit of class u, as the
+authors' code picks them:
+
+    z         = y_u - gamma * mean over d in D of y_d
+    alpha_n   = mean over i, j of d z / d A[n, i, j]
+    map[i, j] = ReLU(sum over n of alpha_n * A[n, i, j])
+
+Gradients are linear in the score, so any k costs one backward. The defaults gamma = 0.6 and k = 3 are those of the
+authors' aggregated maps. gamma = 0 leaves Grad-CAM. The paper offers other CAM methods as a base; this is Grad-CAM's.
+
+`weights=softmax` is the authors' later code, now in the grad-cam package (there with gamma = 1): the mean of D is
+weighted by the softmax over D, and these weights are differentiated too. No departures.
+"""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from salcheck.errors import SalcheckError
+from salcheck.regions import ranked
+from salcheck.view import View
+
+SOURCE = "Zhang et al., CVPR 2025"
+COST = "M head backwards"
+
+
+def saliency(
+    view: View,
+    classes: Tensor,
+    *,
+    gamma: float = 0.6,
+    k: int = 3,
+    weights: Literal["equal", "softmax"] = "equal",
+) -> Tensor:
+    """Finer-CAM maps (B, M, h, w), not negative, for classes (B, M).
+
+    gamma: how much of the similar classes is subtracted. k: how many they are, all others where the model has fewer.
+    Raises SalcheckError where k is not positive.
+    """
+    alpha = view.vjp(slopes(view.logits, classes, gamma, k, weights)).mean(dim=(-2, -1))
+    return torch.einsum("bmc,bchw->bmhw", alpha, view.acts).clamp(min=0)
+
+
+def unfit(model: Any) -> str | None:
+    """Why there is nothing to compare a class with; None where there is."""
+    return "it compares classes, and this model has one" if len(model.labels) < 2 else None
+
+
+def similar(logits: Tensor, classes: Tensor, k: int) -> Tensor:
+    """D (B, M, k): the other classes with the logits nearest to that of each of classes (B, M)."""
+    N = logits.shape[-1]
+    if k < 1:
+        raise SalcheckError(f"finercam:k={k} leaves no class to compare with: k is 1 to {N - 1}")
+    distance = (logits[:, None] - logits.gather(1, classes)[..., None]).abs()
+    return ranked(-distance.scatter(-1, classes[..., None], torch.inf))[..., : min(k, N - 1)]
+
+
+def slopes(logits: Tensor, classes: Tensor, gamma: float, k: int, weights: str) -> Tensor:
+    """d z / d logits (B, M, N) for logits (B, N) and classes (B, M)."""
+    others = similar(logits, classes, k)
+    with torch.enable_grad():
+        y = logits[:, None].repeat(1, classes.shape[1], 1).requires_grad_()
+        y_d = y.gather(-1, others)
+        share = y_d.softmax(-1) if weights == "softmax" else torch.full_like(y_d, 1 / y_d.shape[-1])
+        z = y.gather(-1, classes[..., None])[..., 0] - gamma * (share * y_d).sum(-1)
+        return torch.autograd.grad(z.sum(), y)[0]

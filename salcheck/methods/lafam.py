@@ -1,0 +1,23 @@
+"""LaFAM: the mean of all channels, the same for every class.
+
+Karjauv and Albayrak, arXiv 2407.06059:
+
+    map[i, j] = mean over n of A[n, i, j]
+
+Signed where the layer is. It asks what a map owes to the class: one that ranks pixels no better does without it.
+No departures; the paper's min-max scaling and upsampling are left to whoever draws the map.
+"""
+
+from torch import Tensor
+
+from salcheck.view import View
+
+SOURCE = "Karjauv and Albayrak, arXiv 2407.06059"
+COST = ""
+BLIND = True
+HEAD = False
+
+
+def saliency(view: View, classes: Tensor) -> Tensor:
+    """LaFAM maps (B, M, h, w), the same for all classes (B, M)."""
+    return view.acts.mean(dim=1, keepdim=True).expand(-1, classes.shape[1], -1, -1)
