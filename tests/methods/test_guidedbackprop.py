@@ -33,11 +33,9 @@ def by_captum(net, images):
     return torch.stack(grads, 1).abs().amax(2)
 
 
-@pytest.mark.parametrize(
-    "net", [make_net("test_resnet"), make_net("densenet121"), small_vgg()], ids=lambda n: str(type(n))
-)
-def test_equals_captum_on_relu_networks(net):
-    images = make_images(side=96)
+@pytest.mark.parametrize("name", ["test_resnet", "densenet121", "vgg"])
+def test_equals_captum_on_relu_networks(name):
+    net, images = small_vgg() if name == "vgg" else make_net(name), make_images(side=96)
     view, expected = make_view(net, images), by_captum(net, images)
     maps = guidedbackprop.saliency(view, CLASSES)
     assert torch.allclose(maps, expected, rtol=1e-4, atol=1e-5 * float(expected.max()))
@@ -64,6 +62,25 @@ def test_the_view_s_own_gradients_stay_what_they_are():
     guided = guidedbackprop.saliency(view, CLASSES)
     assert torch.equal(gradient.saliency(view, CLASSES), fresh)
     assert torch.equal(guidedbackprop.saliency(view, CLASSES), guided)
+
+
+class Biased(nn.Module):
+    """Its second activation does not see the image."""
+
+    num_classes = 7
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.ReLU(), nn.ReLU()
+
+    def forward(self, images):
+        return self.first(images).sum((1, 2, 3))[:, None] + self.second(torch.ones(7))
+
+
+def test_activations_that_do_not_see_the_image_are_left_alone():
+    images = make_images()
+    expected = (images > 0).any(1)[:, None].expand(-1, 2, -1, -1).float()
+    assert torch.equal(guidedbackprop.saliency(make_view(Biased(), images), CLASSES), expected)
 
 
 def test_no_hook_is_left_where_it_fails():

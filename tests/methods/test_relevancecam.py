@@ -54,13 +54,16 @@ def test_equals_the_formula_at_a_pooled_linear_head(scenes_model):
 
 
 @pytest.mark.parametrize("norm", [None, nn.BatchNorm2d])
+@pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("layer", ["features", "features.0", "features.2"])
-def test_equals_zennit_on_a_vgg(norm, layer):
-    zennit = pytest.importorskip("zennit")
+def test_equals_zennit_on_a_vgg(norm, signed, layer):
+    pytest.importorskip("zennit")
     from zennit.composites import LayerMapComposite
     from zennit.rules import Pass, ZPlus
 
     net = small_vgg(norm)
+    if signed:  # a convolution then reads values below zero, whose positive contributions come by negative weights
+        net.features[-2] = nn.Identity()
     view = make_view(net, make_images(side=28), layer)
     plus = ZPlus(stabilizer=1e-12, zero_params="bias")
     rules = [(nn.Conv2d, plus), (nn.Linear, plus), (nn.BatchNorm2d, Pass()), (nn.ReLU, Pass())]
@@ -71,14 +74,13 @@ def test_equals_zennit_on_a_vgg(norm, layer):
         expected = [torch.autograd.grad(scores, acts, start, retain_graph=True)[0] for start in starts]
     expected = torch.stack(expected, 1)
     got = relevancecam.relevance(view, contrast(CLASSES).float())
-    assert zennit is not None
     assert expected.abs().max() > 0
     assert torch.allclose(got, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 
 
 def back_through(conv, x, R):
     """The z+ rule for relevance itself: a sum over pairs of input and output, by transposed convolutions."""
-    keep = dict(stride=conv.stride, padding=conv.padding)
+    keep = {"stride": conv.stride, "padding": conv.padding}
     halves = [(conv.weight.clamp(min=0), x.clamp(min=0)), (conv.weight.clamp(max=0), x.clamp(max=0))]
     z = sum(F.conv2d(half, w, **keep) for w, half in halves)
     share = torch.where(z == 0, 0, R / z)
@@ -127,6 +129,15 @@ def test_no_relevance_is_gained_or_lost():
         view = make_view(make_net(name), make_images(side=96), layer)
         total = relevancecam.relevance(view, F.one_hot(CLASSES, 7).float()).sum((2, 3, 4))
         assert torch.allclose(total, torch.ones(3, 2), atol=1e-3)
+
+
+def test_channels_that_training_has_emptied_hand_nothing_down():
+    net = small_vgg(nn.BatchNorm2d)
+    net.features[4].weight[0] *= 1e-40
+    view = make_view(net, make_images(side=28), "features.0")
+    total = relevancecam.relevance(view, F.one_hot(CLASSES, 7).float()).sum((2, 3, 4))
+    assert (total > 0.1).all()
+    assert (total < 0.999).all()
 
 
 def test_the_scores_stay_what_they_are():
