@@ -1,8 +1,9 @@
 """What a reference is: what the model does on held-out images, gathered in one pass and cached.
 
-A reference file has `collect(model, images, scratch, **parameters) -> Collector`, which sees every batch once,
-and `restore(arrays) -> value`, what `saliency(..., reference={name: value})` is given. `LAYER` says whether it
-depends on the layer, `LABELS` whether it needs to know what the images show.
+A reference file has `collect(model, images, scratch, **parameters) -> Collector`, which sees every batch once
+(`images`: how many there are; a folder of images that the need names is not passed on), and `restore(arrays) ->
+value`, what `saliency(..., reference={name: value})` is given. `LAYER` says whether it depends on the layer,
+`LABELS` whether it needs to know what the images show.
 """
 
 import functools
@@ -69,6 +70,11 @@ class Need:
         return f"{self.name} {json.dumps(dict(sorted(self.parameters.items())))}" if self.parameters else self.name
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The parameters that `collect` takes: all but the folder."""
+        return {name: value for name, value in self.parameters.items() if name != "images"}
+
+    @property
     def module(self) -> ModuleType:
         return folder.load("references", self.name)
 
@@ -90,7 +96,7 @@ def build(
     digests: dict[str, str] = {}
     missing: dict[str, tuple[Dataset, list[tuple[Need, Path]]]] = {}
     for need in {need.key: need for need in needs}.values():
-        own = _own_images(need, model)
+        own = own_images(need, model)
         source = own or dataset
         if source is None:
             continue
@@ -114,7 +120,8 @@ def build(
     return References(values, unread, digests)
 
 
-def _own_images(need: Need, model: Model) -> Dataset | None:
+def own_images(need: Need, model: Model) -> Dataset | None:
+    """The images of the folder that a method names itself, if it does."""
     if "images" not in need.parameters:
         return None
     root = Path(need.parameters["images"])
@@ -146,7 +153,7 @@ def _gather(
     scratches = [_scratch(place) for _, place in wanted]
     try:
         collectors = [
-            need.module.collect(model, len(items), scratch, **need.parameters)
+            need.module.collect(model, len(items), scratch, **need.settings)
             for (need, _), scratch in zip(wanted, scratches, strict=True)
         ]
         limits = [len(items) if collector.limit is None else collector.limit for collector in collectors]

@@ -100,7 +100,7 @@ def diffcam(model: Model, images: Tensor, classes: Tensor, forward: float) -> No
     """DiffCAM with the 100 nearest of 1000 made-up class means, beyond the forward."""
     generator = torch.Generator().manual_seed(0)
     pooled = torch.rand(1000, model.net.num_features, generator=generator)
-    reference = {"features": Features(pooled=pooled, labels=torch.arange(1000)[:, None], classes=1000)}
+    reference = {"features": Features(pooled, torch.arange(1000)[:, None])}
     method = parse_method("diffcam")
     view = view_of(model, images)
     _ = view.acts

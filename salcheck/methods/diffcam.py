@@ -1,0 +1,203 @@
+"""DiffCAM: the direction that best parts the image's features from those of reference images.
+
+Li, Zhao, Bisht, Uddin, Kim, Zhang and Xu, CVPR 2025, equations 4 to 7. With z the features of the image (the mean
+of A over positions), z_i those of n references, mu their mean and S = sum over i of (z_i - mu)(z_i - mu)':
+
+    w = (S + lambda I)^-1 (z - mu)
+    map[i, j] = sum over k of w[k] * A[k, i, j]
+
+w maximises the ratio of equation 5, and w'(z - mu) = D^2 is a squared Mahalanobis distance. No class score is read
+and nothing differentiated, yet w is half the gradient of D^2: the map is Grad-CAM of that distance. The class only
+decides which references there are: it explains the features, not the decision.
+
+Departures and readings, where the paper is silent:
+- lambda = alpha tr(S) / C, free of the features' scale; the paper gives no value.
+- Neighbours are the class means nearest to z by Euclidean distance, without the mean of the explained class; where
+  no held-out image has a known class, the nearest images. k is cut to what there is.
+- Vision transformers: z is the class token of the layer, and w is applied to its patch tokens.
+- One reference, or copies of one, have no scatter: w = z - mu. A class that no held-out image shows has no map (NaN).
+- All in double precision, by Cholesky factors, of the n x n inner products where n <= C (Woodbury).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from salcheck.errors import SalcheckError
+from salcheck.labels import Labels
+from salcheck.methods._discriminant import Few, Many, Matrix, discriminant
+from salcheck.references.features import Features, Reading, read
+from salcheck.view import View
+
+SOURCE = "Li et al., CVPR 2025"
+COST = ""
+HEAD = False
+
+GROUPS = "knn, others, same, class:NAME (several joined by +), images:DIR"
+TOGETHER = 2**23  # numbers of neighbours' features that are in memory at a time
+
+
+def saliency(
+    view: View,
+    classes: Tensor,
+    *,
+    group: str = "knn",
+    k: int = 100,
+    own: bool = False,
+    metric: Literal["l2", "cosine"] = "l2",
+    matrix: Matrix = "full",
+    alpha: float = 1e-3,
+    z: Reading = "auto",
+    centred: bool = False,
+    relu: bool = False,
+    reference: Mapping[str, Any],
+) -> Tensor:
+    """DiffCAM maps (B, M, h, w), signed, for classes (B, M); -1 for a model without classes.
+
+    group: the references. `knn`, the k class means nearest to z by `metric`, that of the class itself only with
+    `own`; `others`, all held-out images but those of the class; `same`, those of the class; `class:NAME`, those of
+    this class; `images:DIR`, all images of a folder. With the last two the map is the same for every class.
+    matrix: what stands for S. `full`; `diagonal`, its diagonal; `identity`, none, w = z - mu; `ledoitwolf`, with
+    alpha by Ledoit and Wolf's shrinkage; `projected`, the limit lambda = 0 for no more references than channels.
+    z: the features, as in `salcheck/references/features.py`. centred: A - mu for A, so that the mean of the map is
+    D^2. relu: the positive part only. Raises SalcheckError where these do not fit the model or its references.
+    """
+    found = _directions(view, classes, group, k, own, metric, matrix, alpha, z, reference)
+    maps = _maps(view, found, centred)
+    return maps.clamp(min=0) if relu else maps
+
+
+def facts(view: View, classes: Tensor, *, centred: bool, relu: bool, **parameters: Any) -> dict[str, Tensor]:
+    """What shows a map to be hollow, each (B, M): `squared_distance`, D^2; `references`, how many;
+    `top_channel_share`, of the sum of |w z|, that of the largest channel; `effective_rank` of S, tr(S)^2 / tr(S^2);
+    `negative_share` of the map's mass, before a ReLU.
+    """
+    found = _directions(view, classes, **parameters)
+    z = read(view, parameters["z"]).cpu().double()[:, None]
+    parts = (found.weights * z).abs()
+    maps = _maps(view, found, centred)
+    return {
+        "squared_distance": (found.weights * (z - found.mean)).sum(-1),
+        "references": found.references,
+        "top_channel_share": parts.amax(-1) / parts.sum(-1),
+        "effective_rank": found.rank,
+        "negative_share": maps.clamp(max=0).abs().sum((-2, -1)) / maps.abs().sum((-2, -1)),
+    }
+
+
+def needs(*, group: str, z: Reading, **_: Any) -> dict[str, dict[str, Any]]:
+    """The features of the held-out images, or of those in a folder that `group` names."""
+    kind, name = _parsed(group)
+    reading = {} if z == "auto" else {"z": z}
+    return {"features": reading | ({"images": name} if kind == "images" else {})}
+
+
+class _Directions(NamedTuple):
+    """w and mu (B, M, D), how many references and the effective rank of their scatter (B, M); NaN where none."""
+
+    weights: Tensor
+    mean: Tensor
+    references: Tensor
+    rank: Tensor
+
+
+def _maps(view: View, found: _Directions, centred: bool) -> Tensor:
+    C = view.acts.shape[1]
+    weights, mean = found.weights[..., -C:], found.mean[..., -C:]  # of `both` tokens, the part of the patches
+    maps = torch.einsum("bmc,bchw->bmhw", weights.to(view.acts), view.acts)
+    return maps - (weights * mean).sum(-1).to(maps)[..., None, None] if centred else maps
+
+
+def _directions(
+    view: View,
+    classes: Tensor,
+    group: str,
+    k: int,
+    own: bool,
+    metric: str,
+    matrix: Matrix,
+    alpha: float,
+    z: Reading,
+    reference: Mapping[str, Any],
+) -> _Directions:
+    """On the CPU, in double precision."""
+    if k < 1 or not 0 < alpha < torch.inf:
+        raise SalcheckError(f"diffcam:k={k},alpha={alpha:g} does not fit: k is at least 1, alpha positive and finite")
+    features, (kind, name) = reference["features"], _parsed(group)
+    if not len(features):
+        raise SalcheckError("diffcam compares with reference images, and none of them could be read")
+    if not features.mean.isfinite().all():
+        raise SalcheckError("diffcam: features of reference images are not finite: are the weights sound? try no --amp")
+    target, asked = read(view, z).cpu(), classes.cpu()
+    none = torch.full((*asked.shape, target.shape[1]), torch.nan, dtype=torch.float64)
+    found = _Directions(none, none.clone(), torch.zeros_like(asked), none[..., 0].clone())
+    if kind == "knn":
+        step = max(1, TOGETHER // (min(k, len(features)) * target.shape[1]))
+        for images in torch.arange(len(target)).split(step):
+            rows, there = features.nearest(target[images], asked[images], k, own, metric == "cosine")
+            _put(found, images, _from_neighbours(target[images].double(), rows, there, matrix, alpha))
+    else:
+        for where, rows in _groups(features, asked, kind, name, view.labels):
+            targets = target[where.nonzero()[:, 0]].double()
+            if len(rows):
+                _put(found, where, _from_rows(targets, features, rows, matrix, alpha))
+    return found
+
+
+def _put(found: _Directions, where: Tensor, made: _Directions) -> None:
+    for whole, part in zip(found, made, strict=True):
+        whole[where] = part
+
+
+def _from_neighbours(z: Tensor, rows: Tensor, there: Tensor, matrix: Matrix, alpha: float) -> _Directions:
+    """Directions (B, M, ...) for z (B, D), whose classes share rows (B, K, D); `there` (B, M, K) says which."""
+    center = rows.mean(1, keepdim=True)
+    rows = rows - center
+    group = Few(rows, center, rows @ rows.mT, there)
+    weights = discriminant(group, (z[:, None] - group.mean)[:, :, None], matrix, alpha)[:, :, 0]
+    alone = (group.count == 0)[..., None]
+    return _Directions(weights.masked_fill(alone, torch.nan), group.mean, group.count, group.rank)
+
+
+def _from_rows(z: Tensor, features: Features, rows: Tensor, matrix: Matrix, alpha: float) -> _Directions:
+    """Directions (T, ...) for z (T, D) against the same images, given by their indices."""
+    count = torch.tensor(len(rows))
+    if len(rows) <= z.shape[1]:
+        near, products = features.deviations(rows)
+        every = torch.ones(1, 1, len(rows), dtype=torch.bool)
+        few = Few(near[None], features.mean[None, None], products[None], every)
+        weights = discriminant(few, z - few.mean[:, :, None], matrix, alpha)[0, 0]
+        return _Directions(weights, few.mean[0, 0], count, few.rank[0, 0])
+    mean, scatter = features.scatter(rows)
+    many = Many(scatter, mean, count, features.fourth(rows, mean) if matrix == "ledoitwolf" else count)
+    return _Directions(discriminant(many, z - mean, matrix, alpha), mean, count, many.rank)
+
+
+def _groups(
+    features: Features, classes: Tensor, kind: str, name: str, labels: Labels
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Which maps (B, M) share which references (indices), each group once."""
+    every = torch.ones_like(classes, dtype=torch.bool)
+    if kind == "images":
+        yield every, torch.arange(len(features))
+    elif kind == "class":
+        rows = features.rows([labels.resolve(one) for one in name.split("+") if one.strip()])
+        if not len(rows):
+            raise SalcheckError(f"diffcam:group=class:{name}: no held-out image shows it; name another class")
+        yield every, rows
+    else:
+        if kind == "same" and not (features.labels >= 0).any():
+            raise SalcheckError("diffcam:group=same needs held-out images with known classes: take knn or others")
+        for u in classes.unique().tolist():
+            yield classes == u, features.rows([u], shown=kind == "same")
+
+
+def _parsed(group: str) -> tuple[str, str]:
+    """`knn` or `class:NAME` as its kind and the name."""
+    kind, _, name = group.partition(":")
+    named = kind in ("class", "images") and name.strip()
+    if named or group in ("knn", "others", "same"):
+        return kind, name
+    raise SalcheckError(f"diffcam:group={group}: it is one of {GROUPS}")
