@@ -1,0 +1,21 @@
+"""Control: the same value everywhere, a map that says nothing about place.
+
+Most measurements give it no score, for it has no top pixels. Where one does, a method that earns no more has
+only shown how large a part of the picture the measured region is.
+"""
+
+import torch
+from torch import Tensor
+
+from salcheck.view import View
+
+SOURCE = ""
+COST = ""
+CONTROL = True
+HEAD = False
+BLIND = True
+
+
+def saliency(view: View, classes: Tensor) -> Tensor:
+    """Ones on the layer's grid, (B, M, h, w)."""
+    return torch.ones(*classes.shape, *view.acts.shape[-2:], device=view.acts.device)
