@@ -70,7 +70,7 @@ Format = Annotated[
     ),
 ]
 METHODS = (
-    f"One or more of {', '.join(folder.names('methods'))}, or quick (those that run no network of their own), or all; "
+    f"One or more of {', '.join(folder.names('methods'))}, or quick (those that cost next to nothing), or all; "
     "case:contrast=logits,k=3 sets parameters."
 )
 ASKED = " ".join(f"{name}: {question.title}" for name, question in QUESTIONS.items())

@@ -42,7 +42,7 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> str:
     lower = {item.lower(): item for item in reversed(known)}
     near = [lower[match] for match in difflib.get_close_matches(given.lower(), lower, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(near)}?" if near else ""
-    shown = known if len(known) <= 20 else []
+    shown = known if len(known) <= 50 else []
     listing = f"known: {', '.join(shown)}" if shown else ""
     shortened = given if len(given) <= 60 else given[:59] + "…"
     return f"unknown {kind} '{shortened}': " + ("; ".join(filter(None, [hint, listing])) or "no name comes near")

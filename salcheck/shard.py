@@ -208,7 +208,7 @@ class Shard:
             rows.facts += [
                 {**w, "name": fact_name(name, values), "value": value}
                 for name, values in facts.items()
-                for w, value in zip(where, values[:, m].double().cpu().tolist(), strict=True)
+                for w, value in zip(where, values[:, m].cpu().tolist(), strict=True)
                 if not math.isnan(value)
             ]
         return maps, rows
@@ -229,7 +229,7 @@ class Shard:
         return [
             self._row(method, metric, level, item, number(value), note)
             for metric, values in scores.values.items()
-            for item, value, note in zip(items, values.double().cpu().tolist(), scores.notes, strict=True)
+            for item, value, note in zip(items, values.cpu().double().tolist(), scores.notes, strict=True)
         ]
 
     def _noted(self, plan: Plan, notes: Mapping[str, str]) -> Rows:

@@ -163,7 +163,9 @@ class Output:
             shared = explained.overlaps[method.typed]
             said = "" if shared is None else f"  {shared:.0f} % shared"
             blocks.append((shorten(method.spec, 30) + said, list(explained.pixels[method.typed].numpy())))
-        footer = f"{self._model.name}, layer {self._model.layer}. Each map's colours end at its {BRIGHTEST:.1%} quantile."
+        footer = (
+            f"{self._model.name}, layer {self._model.layer}. Each map's colours end at its {BRIGHTEST:.1%} quantile."
+        )
         if len(explained.classes) == 2:
             footer += f" Shared: pixels common to the top {OVERLAP_PERCENT:g} % of both maps."
         draw_sheet(file, explained.picture.numpy(), blocks, self._titles(explained), footer)
@@ -238,10 +240,10 @@ def _print(line: str) -> None:
 def print_methods(methods: Sequence[Method]) -> None:
     """What each method is, what it costs, where it comes from and what can be set."""
     _print("Cost is for one image and M classes, beyond the one forward that all methods share; C channels on an h x w")
-    _print("grid. Quick methods run no whole network of their own; write `quick` or `all` in place of their names.")
+    _print("grid. Quick methods cost next to nothing beyond it; write `quick` or `all` in place of their names.")
     groups = {
         "Quick methods": [m for m in methods if m.quick and not m.control],
-        "Methods that run the network again": [m for m in methods if not m.quick and not m.control],
+        "Methods that run the network, or its head, many times": [m for m in methods if not m.quick and not m.control],
         "Controls, which a method must beat": [m for m in methods if m.control],
     }
     for heading, members in groups.items():

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from salcheck.chunks import in_chunks
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
+from salcheck.labels import NO_CLASSES, Labels
 
 FEATURES = "features"  # the seam between timm's forward_features and forward_head
 
@@ -59,6 +59,7 @@ class View:
         self._amp = amp
         self._grads: dict[bytes, Tensor] = {}
         self._pixel_grads: dict[bytes, Tensor] = {}
+        self.notes: dict[str, Any] = {}  # what a method's `saliency` leaves for its `facts`, by the method's own key
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -77,13 +78,15 @@ class View:
     def prefix(self) -> Tensor:
         """Tokens that come before the grid at the layer (B, P, C), a class token first; P = 0 for feature maps."""
         raw = self._pass.raw
-        return (raw[:, : self._tokens(raw)[0]] if raw.dim() == 3 else raw.new_empty(len(raw), 0, raw.shape[1])).float()
+        if raw.dim() == 3:
+            return raw[:, : self._tokens(raw)[0]].float()
+        return self.acts.new_empty(len(self), 0, self.acts.shape[1])
 
     @cached_property
     def logits(self) -> Tensor:
         """(B, N) class scores before softmax; raises SalcheckError for a model that has no classes."""
         if self.net.num_classes < 1:
-            raise SalcheckError("this model has no classes to explain: take a method that needs none, such as diffcam")
+            raise SalcheckError(NO_CLASSES)
         return self._pass.scores.detach().float()
 
     def grads(self, classes: Tensor) -> Tensor:
@@ -131,7 +134,7 @@ class View:
         acts = self.acts[:1]
         noise = torch.randn(acts.shape, generator=torch.Generator().manual_seed(0)).to(acts) * acts.std()
         rows = torch.cat([torch.zeros_like(acts), acts, noise, acts + noise, acts - 2 * noise])
-        zero, own, strange, total, apart = self.head(rows, torch.zeros(len(rows), dtype=torch.long)).double()
+        zero, own, strange, total, apart = self.head(rows, torch.zeros(len(rows), dtype=torch.long)).cpu().double()
         error = (total - own - strange + zero).abs().max() + (apart - own + 2 * (strange - zero)).abs().max()
         tolerance = 1e-4 if self._amp is None else 8 * torch.finfo(self._amp).eps
         return bool(error < tolerance * (own - zero).abs().max())
@@ -196,8 +199,8 @@ class View:
         def cut(out: Any) -> Tensor:
             if kept:
                 raise SalcheckError(f"layer '{self._layer}' runs more than once in a forward: name another --layer")
-            if not isinstance(out, Tensor) or out.dim() not in (3, 4):
-                raise SalcheckError(f"layer '{self._layer}' gives no feature maps: name another --layer")
+            if not isinstance(out, Tensor) or out.dim() not in (3, 4) or len(out) != len(self):
+                raise self._no_maps(out)
             leaf = self._grid(out.detach().float()).requires_grad_()
             kept.append((out.detach(), leaf))
             return self._ungrid(leaf, out.detach())
@@ -244,18 +247,33 @@ class View:
 
         Where both are, the net's own `output_fmt` decides; raises SalcheckError where neither is.
         """
-        H, W = self.size
-        first, last = (abs(h * W / H - w) < 1 for h, w in (shape[2:], shape[1:3]))
+        first, last = self._like_images(*shape[2:]), self._like_images(*shape[1:3])
         if not first and not last:
-            raise SalcheckError(f"layer '{self._layer}' gives {tuple(shape)}, no feature maps: name another --layer")
+            raise self._no_maps(shape)
         return last and (not first or str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC"))
 
     def _tokens(self, raw: Tensor) -> tuple[int, tuple[int, int]]:
-        """How many tokens come before the grid, and the grid's size."""
-        prefix = getattr(self.net, "num_prefix_tokens", 0)
-        patches: Any = getattr(self.net, "patch_embed", None)
-        h, w = patches.dynamic_feat_size(self.size) if hasattr(patches, "dynamic_feat_size") else (0, 0)
-        if raw.shape[1] != prefix + h * w:
-            shape = tuple(raw.shape)
-            raise SalcheckError(f"layer '{self._layer}' gives {shape}, no grid of tokens: name another --layer")
-        return prefix, (h, w)
+        """How many tokens come before the grid, and the grid's size: the one that is shaped like the images.
+
+        The net's own number of tokens is tried first, then none and one: some layers have no class token yet.
+        """
+        H, W = self.size
+        for prefix in (getattr(self.net, "num_prefix_tokens", 0), 0, 1):
+            count = raw.shape[1] - prefix
+            h = max(round((max(count, 0) * H / W) ** 0.5), 1)
+            if count > 1 and count % h == 0 and self._like_images(h, count // h):
+                return prefix, (h, count // h)
+        raise self._no_maps(raw.shape)
+
+    def _like_images(self, h: int, w: int) -> bool:
+        """Whether a grid is shaped like the images, to less than a cell."""
+        H, W = self.size
+        return abs(h * W / H - w) < 1
+
+    def _no_maps(self, found: Any) -> SalcheckError:
+        shape = getattr(found, "shape", found)
+        given = tuple(shape) if isinstance(shape, torch.Size) else f"a {type(found).__name__}"
+        there = ", ".join(name for name, _ in self.net.named_children())
+        return SalcheckError(
+            f"layer '{self._layer}' gives {given}, no feature maps: name another --layer, a module of {there}"
+        )

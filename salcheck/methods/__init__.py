@@ -40,7 +40,7 @@ from salcheck.errors import SalcheckError
 from salcheck.references import Need
 from salcheck.view import View
 
-WHOLE_NETWORK = re.compile(r"(?<!head )(forwards|backwards)")
+SLOW = re.compile(r"(?<!head )(forwards|backwards)|\bC\b")  # a whole network, or its head once for each channel
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Method:
 
     @property
     def quick(self) -> bool:
-        """Whether it runs no whole network beyond the forward that all methods share."""
-        return not WHOLE_NETWORK.search(self.module.COST)
+        """Whether it costs next to nothing beyond the forward that all methods share, on any model."""
+        return not SLOW.search(self.module.COST)
 
     @property
     def needs(self) -> tuple[Need, ...]:
@@ -152,8 +152,8 @@ def parse_method(text: str) -> Method:
 
 
 def parse_methods(texts: Sequence[str]) -> list[Method]:
-    """Methods of one or more lists, each once; `all` is every file of the folder, `quick` those that run no whole
-    network of their own.
+    """Methods of one or more lists, each once; `all` is every file of the folder, `quick` those that cost next to
+    nothing beyond the forward that all share.
 
     In a list a comma before `key=` continues the parameters of the method before it.
     """

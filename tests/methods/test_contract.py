@@ -23,6 +23,7 @@ CLASSES = torch.tensor([[0, 3, 6], [1, 6, 2], [5, 2, 4]])
 SHORT = {
     "integratedgradients": "integratedgradients:steps=3",
     "libracam": "libracam:n=4",
+    "occlusion": "occlusion:cells=3",
     "rise": "rise:masks=12",
     "smoothgrad": "smoothgrad:samples=3",
     "smoothgradcampp": "smoothgradcampp:samples=3",
@@ -193,8 +194,8 @@ def test_every_method_says_what_it_is(name):
 def test_groups_of_methods_are_words():
     assert [m.name for m in parse_methods(["all"])] == METHODS
     quick = {m.name for m in parse_methods(["quick"])}
-    assert {"gradcam", "case", "random"} <= quick
-    assert not quick & {"scorecam", "rise", "gradient"}
+    assert {"gradcam", "case", "diffcam", "random"} <= quick
+    assert not quick & {"scorecam", "rise", "gradient", "ablationcam", "libracam"}
 
 
 def test_the_three_controls_are_controls():
