@@ -8,9 +8,13 @@ from typing import Any
 from salcheck.errors import SalcheckError
 from salcheck.folder import unknown
 
+NO_CLASSES = "this model has no classes to explain: take a method that needs none, such as diffcam"
+
 
 class Labels:
-    """Names of a model's N classes; `ids` are short unique codes (wnids) where the classes have them."""
+    """Names of a model's N classes, none for a model without a head; `ids` are short unique codes (wnids) where the
+    classes have them.
+    """
 
     def __init__(self, names: Sequence[str], ids: Sequence[str] = ()):
         self.names = tuple(str(name) for name in names)
@@ -43,6 +47,8 @@ class Labels:
 
     def resolve(self, text: str) -> int:
         """The class that a user names; raises SalcheckError with the range or the nearest names."""
+        if not self.names:
+            raise SalcheckError(NO_CLASSES)
         index = self.index(text)
         if index is not None:
             return index

@@ -19,13 +19,14 @@ from safetensors import SafetensorError
 from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 
-from salcheck.archs import ARCHS, paper_layers
+from salcheck.archs import ARCHS, Arch, paper_layers
 from salcheck.errors import SalcheckError
 from salcheck.folder import unknown
-from salcheck.labels import Labels, labels_of
+from salcheck.labels import NO_CLASSES, Labels, labels_of
 from salcheck.view import FEATURES, View
 
 AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
+ENCODERS = ("base_encoder.", "encoder_q.")  # the network itself in MoCo's files: version 3, versions 1 and 2
 OFFLINE_CHOICES = "use --arch scenes, --arch local-dir:PATH, or a hub cache (HF_HOME) filled where there is network"
 
 
@@ -85,7 +86,9 @@ class Model:
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
-        """Class scores (B, N) before softmax, and nothing else."""
+        """Class scores (B, N) before softmax, and nothing else; raises SalcheckError where there are no classes."""
+        if self.net.num_classes < 1:
+            raise SalcheckError(NO_CLASSES)
         with torch.autocast(self.device.type, AMP.get(self.amp or ""), enabled=self.amp is not None):
             return self.net(images).float()
 
@@ -106,17 +109,18 @@ def load_model(
     where = pick_device(device)
     if amp is not None and amp not in AMP:
         raise SalcheckError(f"no --amp '{amp}': it is one of {', '.join(AMP)}; leave it out for float32")
-    row = ARCHS.get(arch.lower())
-    net = _create(row.model if row else arch, arch, checkpoint).eval().requires_grad_(False)
+    known = arch.lower() in ARCHS
+    row = ARCHS[arch.lower()] if known else Arch(arch)
+    net = _create(row, arch, checkpoint).eval().requires_grad_(False)
     net = net.to(where, memory_format=torch.channels_last)  # a tenth to a third faster, on CPUs as well
     config = resolve_model_data_config(net)
     if config["input_size"][0] != 3:
         raise SalcheckError(f"'{arch}' reads {config['input_size'][0]} channels: salcheck feeds it RGB photographs")
     return Model(
         net=net,
-        arch=arch.lower() if row else arch,
+        arch=arch.lower() if known else arch,
         name=_full_name(net, checkpoint),
-        layer=resolve_layer(net, layer),
+        layer=resolve_layer(net, layer, row.paper),
         weights=weights_hash(net),
         labels=labels_of(net),
         device=where,
@@ -146,9 +150,14 @@ def weights_hash(net: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def resolve_layer(net: Any, layer: str) -> str:
-    """`features`, `paper` or a module path as the place to cut; raises SalcheckError with near names."""
+def resolve_layer(net: Any, layer: str, paper: str | None = None) -> str:
+    """`features`, `paper` or a module path as the place to cut; raises SalcheckError with near names.
+
+    `paper` is what that preset means here; without one, the architecture decides.
+    """
     modules = [name for name, _ in net.named_modules() if name]
+    if layer == "paper" and paper:
+        return paper
     if layer == "paper":
         architecture = str(net.pretrained_cfg.get("architecture", ""))
         if architecture not in paper_layers():
@@ -163,24 +172,30 @@ def resolve_layer(net: Any, layer: str) -> str:
 
 
 def _features_layer(net: Any) -> str:
-    """Where the head reads. A class token's head reads no patch: there the last block's first norm is cut."""
-    if getattr(net, "global_pool", None) == "token" and hasattr(net, "blocks"):
-        return f"blocks.{len(net.blocks) - 1}.norm1"
-    if not (hasattr(net, "forward_features") and hasattr(net, "forward_head")):
-        leaves = [name for name, _ in net.named_children()]
-        raise SalcheckError(f"cannot find where this model's head begins: name a --layer below {', '.join(leaves)}")
-    return FEATURES
+    """Where the head reads. A class token's head reads no patch: there the norm before the last attention is cut."""
+    found: list[str] = []
+    if net.num_classes and getattr(net, "global_pool", None) == "token":
+        found = [name for name, _ in net.named_modules() if name.endswith(".norm1")][-1:]
+    elif hasattr(net, "forward_features") and hasattr(net, "forward_head"):
+        found = [FEATURES]
+    if not found:
+        there = ", ".join(name for name, _ in net.named_children())
+        raise SalcheckError(f"cannot find where this model's head begins: name a --layer below {there}")
+    return found[0]
 
 
-def _create(model: str, arch: str, checkpoint: Path | None) -> Any:
+def _create(row: Arch, arch: str, checkpoint: Path | None) -> Any:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # some versions of timm would run code in .pth files
+    model = row.model
     _known(model, arch, needs_weights=checkpoint is None)
+    if checkpoint is None and row.published:
+        raise SalcheckError(f"timm has no weights for '{arch}': add --checkpoint FILE, the {row.published}")
     try:
         if checkpoint is not None:
-            return _from_checkpoint(model, checkpoint)
+            return _from_checkpoint(model, checkpoint, row.backbone)
         with _offline_if_unreachable(model):
-            return timm.create_model(model, pretrained=True)
+            return timm.create_model(model, pretrained=True, **_options(row.backbone))
     except SalcheckError:
         raise
     except Exception as error:
@@ -207,13 +222,26 @@ def _known(model: str, arch: str, needs_weights: bool) -> None:
         raise SalcheckError(f"timm has no weights for '{name}': add --checkpoint FILE")
 
 
-def _from_checkpoint(model: str, checkpoint: Path) -> Any:
-    state = _read_checkpoint(checkpoint)
-    probe = timm.create_model(model, pretrained=False)
-    head = probe.pretrained_cfg.get("classifier")
+def _from_checkpoint(model: str, checkpoint: Path, backbone: bool) -> Any:
+    state = _of_encoder(_read_checkpoint(checkpoint))
+    net = timm.create_model(model, pretrained=False, **_options(backbone))
+    head = net.pretrained_cfg.get("classifier")
+    if backbone:  # a head in the file is a projector, or was put on it later
+        state = {name: value for name, value in state.items() if not name.startswith(f"{head}.")}
     weight = state.get(f"{head}.weight") if isinstance(head, str) else None
-    classes = int(weight.shape[0]) if weight is not None else probe.num_classes
-    net = probe if classes == probe.num_classes else timm.create_model(model, pretrained=False, num_classes=classes)
+    if weight is not None and weight.shape[0] != net.num_classes:
+        net = timm.create_model(model, pretrained=False, num_classes=int(weight.shape[0]))
+    _fit(net, state, f"checkpoint '{checkpoint}' does not fit {model}")
+    net.load_state_dict(state, strict=False)
+    return net
+
+
+def _options(backbone: bool) -> dict[str, int]:
+    return {"num_classes": 0} if backbone else {}
+
+
+def _fit(net: Any, state: dict[str, Tensor], complaint: str) -> None:
+    """Raises SalcheckError where a state dict lacks keys of the network, has others, or other shapes."""
     expected = {name: tuple(value.shape) for name, value in net.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in state.items()}
     missing = [k for k in expected if k not in given and not k.endswith("num_batches_tracked")]
@@ -222,9 +250,16 @@ def _from_checkpoint(model: str, checkpoint: Path) -> Any:
     faults = {"missing": missing, "unknown": strange, "wrong shape": misfit}
     said = [f"{len(keys)} {fault} ({_listed(keys)})" for fault, keys in faults.items() if keys]
     if said:
-        raise SalcheckError(f"checkpoint '{checkpoint}' does not fit {model}: keys {'; '.join(said)}")
-    net.load_state_dict(state, strict=False)
-    return net
+        raise SalcheckError(f"{complaint}: keys {'; '.join(said)}")
+
+
+def _of_encoder(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of the network itself, where a file of self-supervised training holds more than that."""
+    for prefix in ENCODERS:
+        own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        if own:
+            return own
+    return state
 
 
 def _read_checkpoint(checkpoint: Path) -> dict[str, Tensor]:

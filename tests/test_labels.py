@@ -70,6 +70,16 @@ def test_names_come_from_the_models_own_config():
     assert labels.resolve("puss") == labels.resolve("n1") == 0
 
 
+@pytest.mark.parametrize("config", [{}, {"num_classes": 0}, {"label_names": ["n1", "n2"]}, {"label_names": []}])
+def test_a_model_without_classes_has_no_names(config):
+    labels = labels_of(net(0, **config))
+    assert len(labels) == 0
+    assert labels.index("tench") is labels.index("0") is None
+    for name in ("tench", "0", "-1"):
+        with pytest.raises(SalcheckError, match="no classes"):
+            labels.resolve(name)
+
+
 def test_names_that_are_too_few_or_too_many_are_not_used():
     assert labels_of(net(3, label_names=["a", "b"])).names == ("class 0", "class 1", "class 2")
 

@@ -10,8 +10,10 @@ import timm
 import torch
 from PIL import Image
 
+from salcheck.archs import ARCHS, Arch
 from salcheck.errors import SalcheckError
-from salcheck.models import load_model, pick_device
+from salcheck.models import load_model, pick_device, resolve_layer
+from salcheck.view import FEATURES
 from tests import elsewhere
 from tests.makers import save_model
 from tests.nets import make_images, make_net
@@ -186,6 +188,21 @@ def test_the_papers_layer_is_known_to_weights_from_elsewhere(resnet50):
     assert model.layer == "layer4.2.conv3"
 
 
+@pytest.mark.parametrize(
+    ("name", "layer"), [("test_vit", "blocks.5.norm1"), ("test_vit2", FEATURES), ("test_vit3", FEATURES)]
+)
+def test_the_features_of_tokens_are_what_the_head_reads_patches_from(name, layer):
+    assert resolve_layer(make_net(name), FEATURES) == layer
+    assert resolve_layer(make_net(name, 0), FEATURES) == FEATURES
+
+
+def test_a_model_whose_head_is_not_found_is_told_its_modules():
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten())
+    net.num_classes = 4
+    with pytest.raises(SalcheckError, match=r"head begins: name a --layer below 0, 1$"):
+        resolve_layer(net, FEATURES)
+
+
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "", "CPU:1"])
 def test_an_unknown_device_is_told_what_there_is(name):
     with pytest.raises(SalcheckError, match=r"there is cpu"):
@@ -234,6 +251,68 @@ def test_a_checkpoint_that_does_not_fit_names_the_keys(tmp_path, toy):
     assert "1 missing (layer2.0.conv1.weight)" in line
     assert "1 unknown (extra.weight)" in line
     assert "1 wrong shape (layer1.0.conv1.weight (2, 2) for (" in line
+
+
+@pytest.fixture
+def backbone(monkeypatch):
+    """A row as `mocov3` has, of a network that is small."""
+    monkeypatch.setitem(ARCHS, "mocov3", Arch("test_resnet", paper="layer4", backbone=True, published="x.pth.tar"))
+    return "mocov3"
+
+
+def training_file(layout, encoder):
+    """What self-supervised training leaves in a file, beside the weights of its encoder."""
+    bare = {name: value for name, value in encoder.items() if not name.startswith("fc.")}
+    other = {name: torch.randn(value.shape) for name, value in bare.items() if value.is_floating_point()}
+    projector = {"fc.0.weight": torch.ones(4, 96), "fc.1.running_mean": torch.ones(4)}
+    states = {
+        "MoCo v3": {
+            **{f"base_encoder.{name}": value for name, value in (bare | projector).items()},
+            **{f"momentum_encoder.{name}": value for name, value in (other | projector).items()},
+            "predictor.0.weight": torch.ones(4, 4),
+        },
+        "MoCo v2": {
+            **{f"encoder_q.{name}": value for name, value in (bare | projector).items()},
+            **{f"encoder_k.{name}": value for name, value in (other | projector).items()},
+            "queue": torch.ones(4, 8),
+        },
+        "linear probe": bare | {"fc.weight": torch.ones(1000, 96), "fc.bias": torch.ones(1000)},
+        "encoder alone": bare,
+    }
+    state = {f"module.{name}": value for name, value in states[layout].items()}
+    return {"epoch": 3, "arch": "resnet50", "state_dict": state, "optimizer": {"state": {}, "param_groups": [{}]}}
+
+
+@pytest.mark.parametrize("layout", ["MoCo v3", "MoCo v2", "linear probe", "encoder alone"])
+def test_a_backbone_is_found_in_the_file_of_its_training(tmp_path, backbone, layout):
+    state, images = other_weights(), make_images(side=64)
+    torch.save(training_file(layout, state), tmp_path / "own.pth.tar")
+    model = load_model(backbone, checkpoint=tmp_path / "own.pth.tar", device="cpu")
+    net = make_net("test_resnet")
+    net.load_state_dict(state)
+    acts = model.view(lambda: images, range(3)).acts
+    assert torch.allclose(acts, net.forward_features(images), atol=1e-5)
+    assert (model.net.num_classes, len(model.labels), model.layer) == (0, 0, FEATURES)
+    assert load_model(backbone, checkpoint=tmp_path / "own.pth.tar", layer="paper", device="cpu").layer == "layer4"
+
+
+def test_a_backbone_without_published_weights_in_timm_asks_for_the_file():
+    assert "add --checkpoint FILE, the r-50-1000ep.pth.tar of github.com/facebookresearch/moco-v3" in refusal("mocov3")
+
+
+def test_a_projector_is_not_taken_for_a_classifier(tmp_path, toy):
+    torch.save(training_file("MoCo v3", other_weights()), tmp_path / "own.pth.tar")
+    assert "2 missing (fc.weight, fc.bias)" in refusal(toy, checkpoint=tmp_path / "own.pth.tar")
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+def test_a_model_without_classes_loads_and_scores_none(tmp_path, name):
+    images = make_images(side=160)
+    model = load_model(save_model(tmp_path, name, classes=0, side=160), device="cpu")
+    assert (len(model.labels), model.layer) == (0, FEATURES)
+    assert model.view(lambda: images, range(3)).acts.shape[0] == 3
+    with pytest.raises(SalcheckError, match="no classes"):
+        model.logits(images)
 
 
 class Payload:
