@@ -279,3 +279,31 @@ def test_other_families_are_cut_where_their_head_reads(name, layer, shape):
     grads = view.grads(torch.tensor([[0, 3], [1, 6]]))
     assert grads.isfinite().all()
     assert (grads.abs().amax(dim=2) > 0).all()  # every position is read
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "once"),
+    [
+        ("test_resnet", "layer3.0.conv2", True),
+        ("test_vit", "blocks.5.norm1", True),
+        ("test_convnext", "stages.2.blocks.0.conv_dw", True),
+        ("densenet121", "features.denseblock2.denselayer1.conv2", False),  # it is concatenated with what goes around
+    ],
+)
+def test_many_changed_acts_of_one_image_run_the_part_before_the_layer_once(name, layer, once):
+    net, images = make_net(name), make_images(side=SIDES.get(name, 96))
+    layer = layer if layer in dict(net.named_modules()) else resolve_layer(net, FEATURES)
+    view = make_view(net, images, layer)
+    acts = view.acts[[1]] * torch.linspace(0, 2, 6)[:, None, None, None]
+    one_by_one = torch.cat([view.head(row[None], torch.tensor([1])) for row in acts])
+    view.head(acts, torch.ones(6, dtype=torch.long))  # finds out whether it can
+    sizes = []
+    first = next(module for module in net.modules() if isinstance(module, torch.nn.Conv2d))
+    handle = first.register_forward_hook(lambda module, args, out: sizes.append(len(out)))
+    together = view.head(acts, torch.ones(6, dtype=torch.long))
+    mixed = view.head(acts[:2], torch.tensor([1, 1]))
+    handle.remove()
+    assert torch.allclose(together, one_by_one, atol=1e-5)
+    assert torch.allclose(mixed, one_by_one[:2], atol=1e-5)
+    assert together.std(0).max() > 0
+    assert sizes == ([1, 1] if once else [6, 2])
