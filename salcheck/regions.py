@@ -7,12 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (..., h, w) at pixel resolution (..., H, W): bilinear, half-pixel centres (align_corners false)."""
+def upsample(maps: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
+    """Maps (..., h, w) at pixel resolution (..., H, W): bilinear, half-pixel centres unless corners are aligned."""
     if maps.shape[-2:] == size:
         return maps
     flat = maps.reshape(-1, 1, *maps.shape[-2:])
-    return F.interpolate(flat, size=size, mode="bilinear", align_corners=False).reshape(*maps.shape[:-2], *size)
+    pixels = F.interpolate(flat, size=size, mode="bilinear", align_corners=align_corners)
+    return pixels.reshape(*maps.shape[:-2], *size)
 
 
 def ranked(scores: Tensor) -> Tensor:

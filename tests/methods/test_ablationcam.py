@@ -59,8 +59,8 @@ def test_equals_the_grad_cam_package_where_activations_are_not_negative(images):
 
 
 @pytest.mark.parametrize(("name", "layer"), [("test_resnet", "layer3.0.conv2"), ("test_convnext", "stages.3")])
-def test_weights_are_what_the_logits_lose(images, name, layer):
-    net = make_net(name)
+def test_weights_are_what_the_logits_lose(name, layer):
+    net, images = make_net(name), make_images(side=64)
     view = make_view(net, images, layer)
     expected = one_by_one(net, layer, images, CLASSES)
     assert (view.logits.gather(1, CLASSES) < 0).any()  # the paper's map would be upside down there

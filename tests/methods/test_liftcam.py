@@ -49,7 +49,8 @@ def make_vgg(activation):
 
 def by_captum(head, acts, classes):
     """DeepLIFT contributions (B, M, C, h, w) against zero."""
-    columns = [DeepLift(head).attribute(acts, torch.zeros_like(acts), target=column) for column in classes.T]
+    acts, zero = acts.clone().requires_grad_(), torch.zeros_like(acts)
+    columns = [DeepLift(head).attribute(acts, zero, target=column) for column in classes.T]
     return torch.stack(columns, dim=1).detach()
 
 
@@ -148,8 +149,26 @@ def test_at_an_affine_head_weights_are_shap_values():
     assert_close(liftcam.saliency(view, CLASSES), ablationcam.saliency(view, CLASSES))
 
 
+def test_an_affine_head_is_never_run(monkeypatch):
+    view = make_view(make_net("test_resnet"), make_images(side=96))
+    assert view.affine
+    monkeypatch.setattr(view, "head", None)
+    assert liftcam.saliency(view, CLASSES).max() > 0
+
+
+def test_equal_inputs_pass_the_plain_derivative_and_others_the_slope():
+    own, base = torch.tensor([[0.5, 1.0, -1.0]]), torch.tensor([[0.5, 1.0 + 1e-7, 3.0]])
+    x = torch.cat([own, base]).requires_grad_()
+    out = x**2
+    shown = liftcam._secant(x, out)
+    assert torch.equal(shown, out)
+    shown[0].sum().backward()
+    assert torch.allclose(x.grad[0], torch.tensor([1.0, 2.0, 2.0]))  # 2 x, 2 x, and (1 - 9) / (-1 - 3)
+
+
 def test_chunks_change_nothing():
     view = make_view(make_net("test_resnet"), make_images(side=96), "layer3.0.conv2")
-    together = liftcam.saliency(view, CLASSES)
+    together = liftcam.contributions(view, CLASSES)
+    assert (together.abs().amax(dim=(2, 3, 4)) > 0.01).all()
     view.batch_size = 2
-    assert_close(liftcam.saliency(view, CLASSES), together)
+    assert_close(liftcam.contributions(view, CLASSES), together)

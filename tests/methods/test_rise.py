@@ -20,7 +20,7 @@ def stretched(cells: int, side: int) -> np.ndarray:
 
 
 def in_numpy(net, image, seed, classes, masks, cells, keep):
-    """Equation 6 for one image with its own masks, one forward each."""
+    """The estimate for one image with its own masks, one forward each."""
     H, W = image.shape[-2:]
     source = torch.Generator().manual_seed(seed)
     grids = (torch.rand(masks, cells, cells, generator=source) < keep).numpy().astype(np.float64)
@@ -85,7 +85,7 @@ def test_approaches_its_expectation_for_a_linear_probability():
     view.batch_size = 500
     found = rise.saliency(view, torch.tensor([[0, 1]]), masks=20_000, cells=4, keep=0.4)[0].numpy()
     expected = expected_map(weight.sum(dim=0).numpy().astype(np.float64), 4, 0.4)
-    assert np.ptp(expected) > 0.15
+    assert np.ptp(expected) > 0.1
     assert found[0] == pytest.approx(expected, abs=0.015)  # three standard errors
     assert found[0].mean() == pytest.approx(expected.mean(), abs=0.003)
     assert found[0] + found[1] == pytest.approx(1, abs=0.03)  # E[m] / keep
