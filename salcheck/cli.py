@@ -47,7 +47,7 @@ Reference = Annotated[
 ]
 Amp = Annotated[
     str | None,
-    typer.Option(help="bf16 or fp16: faster, and how far the maps move is reported.", metavar="TYPE"),
+    typer.Option(help="bf16 or fp16: half precision; how far the maps move from float32 is reported.", metavar="TYPE"),
 ]
 Seed = Annotated[
     int,
@@ -115,7 +115,7 @@ def explain(
 
     methods = parse_methods(method)
     model = load_model(arch, checkpoint=checkpoint, layer=layer, device=device, amp=amp)
-    methods, references, notes = _references(methods, model, reference)
+    methods, references, notes = _references(methods, model, reference, batch_size)
     with progress("maps", "methods") as show:
         results = explain_images(model, images, methods, classes, references, seed, batch_size, show)
         output = Output(model, methods, out, raw, json, notes)
@@ -278,7 +278,7 @@ def train(
     train_model(out, seed=seed, device=str(pick_device(device)))
 
 
-def _references(methods: Any, model: Any, reference: Path | None) -> tuple[Any, Any, list[str]]:
+def _references(methods: Any, model: Any, reference: Path | None, batch_size: int) -> tuple[Any, Any, list[str]]:
     """The methods that can be used, what they read of held-out images, and notes on what must be done without."""
     from salcheck import evaluate as engine
     from salcheck import references
@@ -286,14 +286,14 @@ def _references(methods: Any, model: Any, reference: Path | None) -> tuple[Any, 
     from salcheck.methods import fitting
     from salcheck.terminal import progress
 
-    methods, notes = fitting(methods, model, reference is not None)
+    held = None if reference is None else engine.open_data("folder", reference, model, 0)
+    methods, notes = fitting(methods, model, held)
     needs = [need for method in methods for need in method.needs]
     if reference is None:
         without = [method.module.FALLBACK for method in methods if method.needs and hasattr(method.module, "FALLBACK")]
         notes += [f"no reference images (--reference DIR): {'; '.join(without)}"] if without else []
-    held = None if reference is None else engine.open_data("folder", reference, model, 0)
     with progress("reference", "images") as show:
-        return methods, references.build(needs, model, held, cache_folder(), progress=show).values, notes
+        return methods, references.build(needs, model, held, cache_folder(), batch_size, show).values, notes
 
 
 def _write(file: Path, text: str) -> None:

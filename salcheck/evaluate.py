@@ -112,7 +112,7 @@ def make_run(
     items, source, shared = split(dataset, reference_data, n, seed, allow_overlap)
     if not items:
         raise SalcheckError(f"no images to evaluate: {dataset.name} has {len(dataset)}, and half of it is held out")
-    methods, notes = fitting(with_controls(methods), model, with_references=True)
+    methods, notes = fitting(with_controls(methods), model, source)
     needs = [need for method in methods for need in method.needs]
     for own in filter(None, (references.own_images(need, model) for need in needs)):
         shared = max(shared, _overlap(items, dataset, own, allow_overlap))

@@ -35,7 +35,7 @@ class Explained:
     top: (class, probability) of the five most likely. classes: M class indices with their probabilities; for a
     model without classes one, NO_CLASS. places, per method and class: where the map's mass lies, None for a map
     with no positive value. overlaps: per method, percent of top 5 % pixels that the maps of two classes share, or
-    None. drifts: per method and class, how far autocast moved the map; empty in float32.
+    None. drifts: per method and class, how far autocast moved the map, None for a blank one; empty in float32.
     """
 
     path: Path
@@ -47,7 +47,7 @@ class Explained:
     pixels: Mapping[str, Tensor]
     places: Mapping[str, Sequence[Place | None]]
     overlaps: Mapping[str, float | None]
-    drifts: Mapping[str, Sequence[Drift]]
+    drifts: Mapping[str, Sequence[Drift | None]]
 
 
 def explain(
@@ -131,7 +131,7 @@ def _explained(
     view: View,
     classes: Tensor,
     maps: Mapping[str, Tensor],
-    drifts: Mapping[str, Sequence[Sequence[Drift]]],
+    drifts: Mapping[str, Sequence[Sequence[Drift | None]]],
 ) -> list[Explained | SalcheckError]:
     pixels = {name: upsample(grids, view.size) for name, grids in maps.items()}
     overlaps: dict[str, list[float | None]] = {name: [None] * len(view) for name in maps}

@@ -56,7 +56,8 @@ def draw_sheet(
     """
     M = len(classes)
     across = max(1, SHEET_PANELS // M)  # blocks in a row
-    rows = -(-(len(blocks) + 1) // across)
+    lead = 2 if M == 1 else 1  # blocks that the photograph and the names take
+    rows = -(-(len(blocks) + lead) // across)
     side, gap, head, foot = 1.35, 0.12, 0.24, 0.4  # inches
     width, height = across * (M * side + gap) + gap, rows * (side + head) + foot
     figure = Figure(figsize=(width, height))
@@ -74,9 +75,10 @@ def draw_sheet(
     first = panel(0, 0)
     first.imshow(picture, interpolation="nearest")
     title(first, "what the model saw")
-    names = "\n\n".join(textwrap.fill(f"{m}: {name}", 18) for m, name in enumerate(classes, start=1))
+    free = int(((lead * M - 1) * side - gap) / 0.066)  # characters that fit beside the photograph
+    names = "\n".join(textwrap.fill(f"{m}: {name}", free) for m, name in enumerate(classes, start=1))
     figure.text((gap + side * 1.05) / width, 1 - (head + 0.1) / height, names, fontsize=7.5, va="top", parse_math=False)
-    for block, (name, maps) in enumerate(blocks, start=1):
+    for block, (name, maps) in enumerate(blocks, start=lead):
         for m, values in enumerate(maps):
             axis = panel(block, m)
             _blend(axis, picture, values)

@@ -1,8 +1,8 @@
 """What autocast costs: how far a map made in half precision lies from the one made in float32."""
 
+import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from salcheck.regions import top_set, upsample
@@ -20,16 +20,15 @@ class Drift:
     shared: float
 
 
-def drift(cast: Tensor, exact: Tensor, size: tuple[int, int]) -> list[list[Drift]]:
+def drift(cast: Tensor, exact: Tensor, size: tuple[int, int]) -> list[list[Drift | None]]:
     """How far maps (B, M, h, w) made under autocast lie from those in float32, for each image and class.
 
-    Not a number where a map is not finite or zero everywhere.
+    None where a map is not finite, or the one in float32 zero everywhere.
     """
     error = (cast - exact).abs().amax(dim=(-2, -1)) / exact.abs().amax(dim=(-2, -1))
     (one, _), (other, _) = (top_set(upsample(maps.float(), size), PERCENT) for maps in (cast, exact))
     common = (one & other).count_nonzero(dim=(-2, -1)) / other.count_nonzero(dim=(-2, -1))
-    common = torch.where(error.isfinite(), 100 * common, torch.nan)
     return [
-        [Drift(*pair) for pair in zip(errors, shares, strict=True)]
+        [Drift(e, 100 * shared) if math.isfinite(e) else None for e, shared in zip(errors, shares, strict=True)]
         for errors, shares in zip(error.tolist(), common.tolist(), strict=True)
     ]

@@ -138,14 +138,18 @@ def _choose(runs: pd.DataFrame, question: str | None, run: int | None) -> pd.Dat
     asked = runs[runs["question"].isin(QUESTIONS if question is None else [question.lower()])]
     if asked.empty:
         raise SalcheckError(f"no scores yet{f' for {question}' if question else ''}: run `salcheck eval rq1` first")
-    return asked.groupby(["question", "model", "weights", "layer", "dataset_digest", "parameters"], sort=False).tail(1)
+    settings = ["model", "weights", "layer", "transform", "device", "dtype", "dataset_digest", "parameters"]
+    return asked.groupby(["question", *settings], sort=False).tail(1)
 
 
 def _about(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """A row of runs, and its `subject`: the model's full name, after the short one if it has one."""
+    """A row of runs, and its `subject`: the model's full name, after the short one if it has one, and its precision
+    where that is not float32.
+    """
     about = {str(name): value for name, value in row.items()}
     short = "" if ":" in about["arch"] or about["arch"] == about["model"] else about["arch"]
-    return {**about, "subject": f"{short} ({about['model']})" if short else about["model"]}
+    name = f"{short} ({about['model']})" if short else about["model"]
+    return {**about, "subject": name if about["dtype"] == "float32" else f"{name}, {about['dtype']}"}
 
 
 def _section(store: Store, about: dict[str, Any]) -> Section:
@@ -293,10 +297,10 @@ def _fact_remarks(store: Store, run: int, main: pd.DataFrame, names: Mapping[int
 
 
 def _fact_words(name: str, values: pd.Series) -> str:
-    """What is true or false is counted; a number, whose name ends in ` =`, has a median and a range."""
+    """What is true or false is counted; a number, whose name ends in ` =`, has a median, a range and a count."""
     if not name.endswith(" ="):
         return f"{name} in {int(values.sum())} of {len(values)} maps"
-    return f"{name[:-2]} {values.median():.3g} ({values.min():.3g} to {values.max():.3g})"
+    return f"{name[:-2]} {values.median():.3g} ({values.min():.3g} to {values.max():.3g}, {len(values)} maps)"
 
 
 def _rival_remark(method: str, frame: pd.DataFrame) -> list[str]:

@@ -140,8 +140,9 @@ class Shard:
         kept = [index for index, note in enumerate(notes) if note is None]
         ranks = {"top1": 0, "top2": 1}
         asked = torch.tensor([[c[ranks[role]] if c else 0 for role in self.run.question.roles] for c in classes])
+        exact = self._view(chunk, dataclasses.replace(self.run.model, amp=None))  # runs nothing unless it is asked
         for method in plan.todo:
-            maps, written = self._maps(plan, chunk, view, asked.to(self.run.model.device), method)
+            maps, written = self._maps(plan, chunk, (view, exact), asked.to(self.run.model.device), method)
             rows.extend(written)
             if kept:
                 rows.scores += self._scores(view, maps[kept], [chunk.read[i] for i in kept], method)
@@ -177,9 +178,14 @@ class Shard:
             return "excluded: not correctly classified"
         return None
 
-    def _maps(self, plan: Plan, chunk: Chunk, view: View, classes: Tensor, method: Method) -> tuple[Tensor, Rows]:
-        """Maps (B, M, h, w) of one method from the cache, or made and put there, with the rows that say so."""
-        run, rows = self.run, Rows()
+    def _maps(
+        self, plan: Plan, chunk: Chunk, views: tuple[View, View], classes: Tensor, method: Method
+    ) -> tuple[Tensor, Rows]:
+        """Maps (B, M, h, w) of one method from the cache, or made and put there, with the rows that say so.
+
+        views: as the run sees the images, and in float32, for the first chunk of a run under autocast.
+        """
+        run, rows, (view, exact) = self.run, Rows(), views
         images = [self._images[item.key] for item in chunk.read]
         places = [self._place[item.key] for item in chunk.read]
         method_id = self._methods[method.key]
@@ -195,7 +201,7 @@ class Shard:
         signatures = regions.signature(maps).cpu().tolist()
         facts = dict(method.facts(view, classes, references))
         if run.model.amp and plan.start == 0:
-            facts |= self._drift(chunk, classes, method, maps)
+            facts |= self._drift(exact, classes, method, maps)
         for m, (file, role) in enumerate(zip(files, run.question.roles, strict=True)):
             where = [
                 {"model_id": self.model_id, "method_id": method_id, "role": role, "image_id": image} for image in images
@@ -209,18 +215,18 @@ class Shard:
                 {**w, "name": fact_name(name, values), "value": value}
                 for name, values in facts.items()
                 for w, value in zip(where, values[:, m].cpu().tolist(), strict=True)
-                if not math.isnan(value)
+                if math.isfinite(value)
             ]
         return maps, rows
 
-    def _drift(self, chunk: Chunk, classes: Tensor, method: Method, maps: Tensor) -> dict[str, Tensor]:
-        """How far autocast moved the maps of the run's first chunk, as facts, each (B, M)."""
-        view = self._view(chunk, dataclasses.replace(self.run.model, amp=None))
-        exact = method.saliency(view, classes, self.run.references.values)
-        drifts = drift(maps, exact, view.size)
+    def _drift(self, exact: View, classes: Tensor, method: Method, maps: Tensor) -> dict[str, Tensor]:
+        """How far autocast moved maps, as facts, each (B, M); references are the same on both sides."""
+        drifts = drift(maps, method.saliency(exact, classes, self.run.references.values), exact.size)
+        errors = [[d.error if d else math.nan for d in row] for row in drifts]
+        shared = [[d.shared if d else math.nan for d in row] for row in drifts]
         return {
-            "error_against_float32": torch.tensor([[one.error for one in row] for row in drifts]),
-            "percent_shared_with_float32": torch.tensor([[one.shared for one in row] for row in drifts]),
+            "error_against_float32": torch.tensor(errors),
+            "percent_shared_with_float32": torch.tensor(shared),
         }
 
     def _scores(self, view: View, maps: Tensor, items: Sequence[Item], method: Method) -> list[dict[str, Any]]:
@@ -251,7 +257,7 @@ class Shard:
     def _file(self, method: Method, role: str) -> MapFile:
         if (method.key, role) not in self._files:
             identity = to_json([versions(), method.key, self.run.inputs(method)])
-            name = f"{method.slug[:60]}-{role}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npy"
+            name = f"{method.file_name}-{role}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npy"
             place = self._cache / "maps" / self.run.model.key[:16] / self.run.dataset.digest[:16]
             self._files[method.key, role] = MapFile(place / name, len(self.run.dataset))
         return self._files[method.key, role]

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ class Output:
         return "no class" if index == NO_CLASS else one_line(self._model.labels.short(index))
 
     def _draw(self, explained: Explained, method: Method, stem: str) -> Path:
-        file = self._out / f"{stem}-{method.slug}.png"
+        file = self._out / f"{stem}-{method.file_name}.png"
         pixels = explained.pixels[method.typed].numpy()
         titles = self._titles(explained)
         shared = explained.overlaps[method.typed]
@@ -188,7 +189,10 @@ class Output:
             for name, places in explained.places.items()
             for (c, _), spot in zip(explained.classes, places, strict=True)
         ]
-        drifts = {name: [dataclasses.asdict(one) for one in drifts] for name, drifts in explained.drifts.items()}
+        drifts = {
+            name: [dataclasses.asdict(one) if one else None for one in drifts]
+            for name, drifts in explained.drifts.items()
+        }
         return {
             "image": str(explained.path),
             "arch": self._model.arch,
@@ -228,8 +232,10 @@ class Output:
                 table.add_row(name if row == 0 else "", shorten(self._name(c)), *words, *overlap)
         stdout.print(table)
         for name, drifts in explained.drifts.items():
-            error, shared = max(one.error for one in drifts), min(one.shared for one in drifts)
-            _print(f"{name}: up to {error:.1%} of the peak from float32, {shared:.0f} % of the top pixels the same")
+            known = [one for one in drifts if one]
+            error, shared = max((d.error for d in known), default=0), min((d.shared for d in known), default=0)
+            said = f"up to {error:.1%} of the peak from float32, {shared:.0f} % of the top pixels the same"
+            _print(f"{name}: {said if known else 'no comparison with float32, the maps are blank'}")
         _print(f"written: {', '.join(str(file) for file in files)}")
 
 
@@ -239,8 +245,11 @@ def _print(line: str) -> None:
 
 def print_methods(methods: Sequence[Method]) -> None:
     """What each method is, what it costs, where it comes from and what can be set."""
-    _print("Cost is for one image and M classes, beyond the one forward that all methods share; C channels on an h x w")
-    _print("grid. Quick methods cost next to nothing beyond it; write `quick` or `all` in place of their names.")
+    _wrapped(
+        "Cost is for one image and M classes, beyond the one forward that all methods share; C channels on an h x w "
+        "grid. Quick methods cost next to nothing beyond it; write `quick` or `all` in place of their names.",
+        indent=0,
+    )
     groups = {
         "Quick methods": [m for m in methods if m.quick and not m.control],
         "Methods that run the network, or its head, many times": [m for m in methods if not m.quick and not m.control],
@@ -249,11 +258,16 @@ def print_methods(methods: Sequence[Method]) -> None:
     for heading, members in groups.items():
         stdout.print(f"\n{heading}", style="bold")
         for method in members:
-            stdout.print(f"\n  {method.name}: {method.help}", soft_wrap=True)
-            source = method.module.SOURCE or "salcheck"
-            stdout.print(f"    cost {method.module.COST or 'nothing'}; {source}", soft_wrap=True)
+            _wrapped(f"{method.name}: {method.help}", indent=2)
+            _wrapped(f"cost {method.module.COST or 'nothing'}; {method.module.SOURCE or 'salcheck'}", indent=4)
             if method.options:
-                stdout.print(f"    {', '.join(method.options)}", soft_wrap=True)
+                _wrapped(", ".join(method.options), indent=4)
+
+
+def _wrapped(text: str, indent: int) -> None:
+    first, later = " " * indent, " " * min(4, indent + 2)
+    lines = textwrap.wrap(text, stdout.width - 1, initial_indent=first, subsequent_indent=later, break_on_hyphens=False)
+    stdout.print("\n".join(lines), soft_wrap=True)
 
 
 def _percent(probability: float) -> str:

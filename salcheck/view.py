@@ -13,6 +13,7 @@ from salcheck.chunks import in_chunks
 from salcheck.errors import SalcheckError
 from salcheck.labels import NO_CLASSES, Labels
 
+KEPT = 4  # gradients that are kept for other methods
 FEATURES = "features"  # the seam between timm's forward_features and forward_head
 
 
@@ -96,7 +97,7 @@ class View:
     def vjp(self, weights: Tensor) -> Tensor:
         """d (sum of weights * logits) / d acts for weights (B, M, N): (B, M, C, h, w), M backwards of the head.
 
-        Asked again with the same weights, it is free: most methods ask for the same gradients.
+        Asked again with the same weights soon after, it is free: most methods ask for the same gradients.
         """
         scores, leaf = self._pass.scores, self._pass.leaf
         outputs = weights.to(scores).transpose(0, 1)
@@ -109,8 +110,15 @@ class View:
                 )
             if grads is None:
                 raise SalcheckError(f"no logit depends on layer '{self._layer}': name another --layer")
+            while len(self._grads) >= KEPT:
+                self._grads.pop(next(iter(self._grads)))
             self._grads[key] = grads.transpose(0, 1)
         return self._grads[key]
+
+    @property
+    def has_head(self) -> bool:
+        """Whether what follows the layer runs by itself; else `head` runs a whole forward."""
+        return self._layer == FEATURES
 
     def head(self, acts: Tensor, of: Tensor | None = None) -> Tensor:
         """Logits (J, N) of the part after the layer alone, for acts (J, C, h, w).
@@ -124,7 +132,8 @@ class View:
             changed = self._ungrid(acts, self._pass.raw[of])
             if self._layer == FEATURES:
                 return self.net.forward_head(changed).float()
-            alone = len(of) > 1 and bool((of == of[0]).all()) and self._fans_out
+            same = len(of) > 1 and not acts.requires_grad and bool((of == of[0]).all())
+            alone = same and self._fans_out
             images = self.images[of[:1]] if alone else self.images[of]
             return self._hooked(images, lambda out: changed).float()
 

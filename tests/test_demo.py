@@ -7,7 +7,7 @@ import sys
 import pytest
 from PIL import Image
 
-from salcheck import folder
+from salcheck.methods import parse_methods
 from salcheck.store import Store
 
 
@@ -39,14 +39,16 @@ def test_it_scores_every_method_on_two_hundred_scenes(demo):
             "SELECT methods.name, COUNT(*) AS n, COUNT(value) AS scored FROM scores"
             " JOIN methods ON method_id = methods.id WHERE metric = 'overlap' GROUP BY 1"
         )
-    assert sorted(scores["name"]) == folder.names("methods")
+    assert sorted(scores["name"]) == [method.name for method in parse_methods(["quick"])]
     assert set(scores["n"]) == {200}
     assert scores["scored"].max() > 150
 
 
 def test_it_prints_the_report_and_finds_that_grad_cam_is_hirescam_there(demo):
     _, done = demo
-    assert "counted once: hirescam is gradcam." in " ".join(done.stdout.split())
+    said = re.search(r"counted once: ([^.]*)\.", " ".join(done.stdout.split()))
+    assert said
+    assert {"gradcam is cam", "hirescam is cam", "xgradcam is cam"} <= set(said[1].split(", "))
     assert re.search(r"random +200|random +1\d\d", done.stdout)
 
 

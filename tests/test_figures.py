@@ -98,3 +98,14 @@ def test_each_map_of_a_sheet_is_scaled_to_its_own_peak(tmp_path):
     pixels = draw_sheet_of(tmp_path / "x.png", [("gradcam", [bright_left(), bright_left() * 1e-6])])
     columns = yellow(pixels).any(axis=0)
     assert int((columns[1:] & ~columns[:-1]).sum()) == 2
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_the_names_of_the_classes_lie_on_no_map(tmp_path, count):
+    black = np.zeros((64, 64), dtype=np.float32)
+    names = [f"a class with a long name {m}  12.3%" for m in range(count)]
+    draw = lambda classes: draw_sheet_of(tmp_path / "x.png", [("m", [black] * count)] * 12, classes)  # noqa: E731
+    changed = (draw(names) != draw([""] * count)).any(axis=-1)
+    below, right = changed.any(axis=1).nonzero()[0].max(), changed.any(axis=0).nonzero()[0].max()
+    assert below < 110 * (1.35 + 0.24)
+    assert right < 110 * (0.12 + max(2, count) * 1.35 + 0.12 * (count == 1))

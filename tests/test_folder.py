@@ -24,7 +24,7 @@ def test_every_name_loads():
 
 
 def test_an_unknown_name_is_told_the_nearest_and_all():
-    with pytest.raises(SalcheckError, match=r"unknown method 'gradcan': did you mean gradcam.*known: case, "):
+    with pytest.raises(SalcheckError, match=r"unknown method 'gradcan': did you mean gradcam.*known: ablationcam, "):
         folder.load("methods", "gradcan")
 
 

@@ -10,6 +10,7 @@ import typer
 from salcheck import folder
 from salcheck.archs import ARCHS
 from salcheck.cli import app
+from salcheck.methods import every
 
 README = (Path(__file__).parents[1] / "README.md").read_text().replace("\\\n", "")
 COMMANDS = re.findall(r"^ {4}(salcheck [^#\n]*)", README, flags=re.MULTILINE)
@@ -26,6 +27,24 @@ def test_every_command_of_the_readme_is_one(line):
 def test_the_readme_shows_every_command():
     named = {shlex.split(line)[1] for line in COMMANDS} | set(re.findall(r"`salcheck (\w+)", README))
     assert named >= set(typer.main.get_command(app).commands)
+
+
+def row(method):
+    """A method's line in the table, from its own docstring, cost and source."""
+    said = method.help.partition(": ")[2].rstrip(".")
+    if method.control:
+        return f"| `{method.name}` | {said} |"
+    cost = method.module.COST.replace(" ** 2", "²").replace(" * ", " × ") or "nothing"
+    return f"| `{method.name}` | {said} | {cost} | {method.module.SOURCE} |"
+
+
+@pytest.mark.parametrize("method", every(), ids=lambda method: method.name)
+def test_the_table_of_methods_says_what_they_say_themselves(method):
+    assert row(method) in README
+
+
+def test_nothing_is_left_to_be_filled_in():
+    assert not re.search(r"@[A-Z]+@|TODO|FIXME", README)
 
 
 def test_the_readme_names_every_method_and_arch():

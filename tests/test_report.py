@@ -188,7 +188,7 @@ def test_facts_are_counted_over_the_maps_that_have_a_score(store):
 def test_facts_that_are_numbers_have_a_median_and_a_range(store):
     number = add_run(store, {"case": [*LOW[:6], WRONG, BLANK], "random": HIGH})
     add_facts(store, number, "case", "references kept =", [1, 0, 30, 20, 12, 4, 999, 999])
-    assert "case: references kept 8 (0 to 30)." in remarks(store)
+    assert "case: references kept 8 (0 to 30, 6 maps)." in remarks(store)
 
 
 def test_the_images_are_parted_by_whether_the_rival_was_a_contrast(store):

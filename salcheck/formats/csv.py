@@ -15,6 +15,7 @@ def render(report: Report) -> str:
             **line.values,
             "model": s.about["model"],
             "layer": s.about["layer"],
+            "dtype": s.about["dtype"],
             "dataset": s.about["dataset"],
             **s.parameters,
         }

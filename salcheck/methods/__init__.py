@@ -23,6 +23,7 @@ The first line of its docstring is its help.
 """
 
 import dataclasses
+import hashlib
 import inspect
 import json
 import re
@@ -36,10 +37,12 @@ from typing import Any
 from torch import Tensor
 
 from salcheck import folder
+from salcheck.datasets import Dataset
 from salcheck.errors import SalcheckError
 from salcheck.references import Need
 from salcheck.view import View
 
+NAME_LENGTH = 60
 SLOW = re.compile(r"(?<!head )(forwards|backwards)|\bC\b")  # a whole network, or its head once for each channel
 
 
@@ -63,6 +66,11 @@ class Method:
         return getattr(self.module, "CONTROL", False)
 
     @property
+    def always(self) -> bool:
+        """Whether it joins every run."""
+        return getattr(self.module, "ALWAYS", False)
+
+    @property
     def quick(self) -> bool:
         """Whether it costs next to nothing beyond the forward that all methods share, on any model."""
         return not SLOW.search(self.module.COST)
@@ -82,13 +90,16 @@ class Method:
         named = self.module.needs(**self.parameters) if hasattr(self.module, "needs") else {}
         return tuple(Need(name, parameters) for name, parameters in named.items())
 
-    def unfit(self, model: Any, with_references: bool) -> str | None:
-        """Why it cannot be used on this model, or without references; None where it can."""
+    def unfit(self, model: Any, held: Dataset | None) -> str | None:
+        """Why it cannot be used on this model with these held-out images, or none; None where it can."""
         if len(model.labels) < 1 and getattr(self.module, "HEAD", True):
             return "it explains the score of a class, and this model has no classes"
         missing = [need for need in self.needs if "images" not in need.parameters]
-        if missing and not with_references and not hasattr(self.module, "FALLBACK"):
+        if missing and held is None and not hasattr(self.module, "FALLBACK"):
             return "it compares with held-out images: give some with --reference DIR"
+        unlabelled = held is not None and not any(item.labels for item in held.items)
+        if unlabelled and any(need.module.LABELS for need in missing):
+            return "it needs held-out images with known classes: give --reference DIR with class folders"
         return self.module.unfit(model) if hasattr(self.module, "unfit") else None
 
     @property
@@ -113,9 +124,12 @@ class Method:
         return json.dumps([self.name, dict(sorted(self.parameters.items()))], separators=(",", ":"))
 
     @property
-    def slug(self) -> str:
-        """The name as part of a file name on any system."""
-        return re.sub(r"[^A-Za-z0-9=+.-]+", "-", self.spec)
+    def file_name(self) -> str:
+        """The name as part of a file name on any system, short, and no other method's."""
+        spelled = re.sub(r"[^A-Za-z0-9=+.-]+", "-", self.spec)
+        if len(spelled) <= NAME_LENGTH and re.fullmatch(r"[\w=+.,:-]*", self.spec):
+            return spelled
+        return f"{spelled[:NAME_LENGTH]}-{hashlib.sha256(self.key.encode()).hexdigest()[:8]}"
 
     def saliency(self, view: View, classes: Tensor, references: Mapping[str, Any] | None = None) -> Tensor:
         """Maps (B, M, h, w) or (B, M, H, W) for classes (B, M); references by their keys."""
@@ -179,17 +193,23 @@ def every() -> list[Method]:
     return [dataclasses.replace(parse_method(name), implied=True) for name in folder.names("methods")]
 
 
-GROUPS = {"all": every, "quick": lambda: [method for method in every() if method.quick]}
+def quick() -> list[Method]:
+    """Those that cost next to nothing; of the controls, those that join every run."""
+    return [method for method in every() if method.quick and (not method.control or method.always)]
 
 
-def fitting(methods: Sequence[Method], model: Any, with_references: bool) -> tuple[list[Method], list[str]]:
-    """The methods that this model can be explained with, and a note on each other one that came with `all`.
+GROUPS = {"all": every, "quick": quick}
+
+
+def fitting(methods: Sequence[Method], model: Any, held: Dataset | None) -> tuple[list[Method], list[str]]:
+    """The methods that this model can be explained with, given held-out images or none, and a note on each other
+    one that came with `all`.
 
     Raises SalcheckError for one that was named and cannot be used.
     """
     kept, notes = [], []
     for method in methods:
-        reason = method.unfit(model, with_references)
+        reason = method.unfit(model, held)
         if reason and not method.implied:
             raise SalcheckError(f"cannot use {method.typed}: {reason}")
         if reason:
@@ -201,7 +221,7 @@ def fitting(methods: Sequence[Method], model: Any, with_references: bool) -> tup
 
 def controls() -> list[Method]:
     """The controls that no report is without, with their defaults."""
-    return [method for method in every() if getattr(method.module, "ALWAYS", False)]
+    return [method for method in every() if method.always]
 
 
 def _unknown_parameter(kind: str, key: str, known: list[str]) -> str:

@@ -15,12 +15,13 @@ def average_grads(view: View, classes: Tensor, weights: Tensor, copies: Callable
     list of jobs; a chunk of them is in memory at a time, and one forward of a copy serves all classes.
     """
     total = torch.zeros(*classes.shape, *view.images.shape[1:], device=view.images.device)
+    weights = weights.to(total)
 
     def add(rows: slice) -> Tensor:
         jobs = torch.arange(rows.start, rows.stop, device=total.device)
         of, n = jobs // len(weights), jobs % len(weights)
         grads = view.pixel_grads(classes[of], copies(of, n))
-        total.index_add_(0, of, grads * weights[n].to(grads).view(-1, 1, 1, 1, 1))
+        total.index_add_(0, of, grads * weights[n].view(-1, 1, 1, 1, 1))
         return jobs
 
     view.chunks(len(view) * len(weights), add)

@@ -7,7 +7,8 @@ Desai and Ramaswamy, WACV 2020, section 3:
 
 s_u is the logit of class u, A the activations at the layer. A channel that is zero everywhere has w_k = 0 and
 costs nothing. Where the head is affine, w_k = sum over i, j of d s_u / d A[k, i, j] * A[k, i, j] exactly,
-and no forward is run.
+and no forward is run. At a layer inside the network a head forward is a whole one, but for the part before the layer
+where the network lets one image serve many activations.
 
 Departure: the paper divides w_k by s_u. That is one number per map: it changes no ranking where s_u > 0, and where
 s_u < 0 it turns the map into its opposite. Without it the weights are in logits for every class.
@@ -51,5 +52,6 @@ def _without(view: View, classes: Tensor) -> Tensor:
 
     scores = view.logits.gather(1, classes)[:, None].repeat(1, acts.shape[1], 1)
     if len(jobs):
-        scores[alive] = in_chunks(len(jobs), max(view.batch_size, VALUES // acts[0].numel()), ablated)
+        together = VALUES // acts[0].numel() if view.has_head else 0
+        scores[alive] = in_chunks(len(jobs), max(view.batch_size, together), ablated)
     return scores

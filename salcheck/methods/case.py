@@ -83,13 +83,15 @@ def facts(
 ) -> dict[str, Tensor]:
     """What the report counts, each (B, M): `negative_dot`, <g_u, gbar> < 0, where the projection adds
     contrast evidence or, with `only_if_positive`, is left undone; `rival_in_contrast`, V holds another of the
-    explained classes; and for a contrast from the confusion matrix `class_not_in_reference`, no held-out image
-    shows u and V came from the image's scores.
+    explained classes; for an explicit contrast `no_contrast`, V held u alone, which leaves Grad-CAM; and for one
+    from the confusion matrix `class_not_in_reference`, no held-out image shows u and V came from the image's scores.
     """
     chosen, fallback = contrast_classes(view, classes, contrast, k, against, reference)
     negative = opposed(*(g.flatten(2) for g in gradients(view, classes, chosen, pooled)))
     rival = (chosen[..., None] == classes[:, None, None, :]).any(-1).any(-1)  # V never holds u itself
     counts = {"negative_dot": negative, "rival_in_contrast": rival}
+    if contrast == "explicit":
+        counts["no_contrast"] = (chosen < 0).all(-1)
     return counts | ({"class_not_in_reference": fallback} if contrast in CONFUSED else {})
 
 
@@ -121,6 +123,8 @@ def contrast_classes(
     own = torch.zeros_like(classes, dtype=torch.bool)
     if contrast == "explicit":
         return _explicit(view, classes, against), own
+    if against:
+        raise SalcheckError(f"case:against={against} is read with contrast=explicit only: add it, or leave it out")
     if not 1 <= k < N:
         raise SalcheckError(f"case:k={k} does not fit: the model has {N - 1} other classes, so k is 1 to {N - 1}")
     if contrast == "random":

@@ -14,7 +14,8 @@ Departures and readings, where the paper is silent:
 - lambda = alpha tr(S) / C, free of the features' scale; the paper gives no value.
 - Neighbours are the class means nearest to z by Euclidean distance, without the mean of the explained class; where
   no held-out image has a known class, the nearest images. k is cut to what there is.
-- Vision transformers: z is the class token of the layer, and w is applied to its patch tokens.
+- Vision transformers: z is the class token of the layer, and w is applied to its patch tokens. D^2 is then no
+  mean of the map, and no gradient of the map's tokens. `--layer norm` reads the tokens after the final norm.
 - One reference, or copies of one, have no scatter: w = z - mu. A class that no held-out image shows has no map (NaN).
 - All in double precision, by Cholesky factors, of the n x n inner products where n <= C (Woodbury).
 """
@@ -65,6 +66,7 @@ def saliency(
     D^2. relu: the positive part only. Raises SalcheckError where these do not fit the model or its references.
     """
     found = _directions(view, classes, group, k, own, metric, matrix, alpha, z, reference)
+    view.notes[_note(classes, group, k, own, metric, matrix, alpha, z, reference)] = found
     maps = _maps(view, found, centred)
     return maps.clamp(min=0) if relu else maps
 
@@ -74,7 +76,7 @@ def facts(view: View, classes: Tensor, *, centred: bool, relu: bool, **parameter
     `top_channel_share`, of the sum of |w z|, that of the largest channel; `effective_rank` of S, tr(S)^2 / tr(S^2);
     `negative_share` of the map's mass, before a ReLU.
     """
-    found = _directions(view, classes, **parameters)
+    found = view.notes.get(_note(classes, *parameters.values())) or _directions(view, classes, **parameters)
     z = read(view, parameters["z"]).cpu().double()[:, None]
     parts = (found.weights * z).abs()
     maps = _maps(view, found, centred)
@@ -108,6 +110,11 @@ def _maps(view: View, found: _Directions, centred: bool) -> Tensor:
     weights, mean = found.weights[..., -C:], found.mean[..., -C:]  # of `both` tokens, the part of the patches
     maps = torch.einsum("bmc,bchw->bmhw", weights.to(view.acts), view.acts)
     return maps - (weights * mean).sum(-1).to(maps)[..., None, None] if centred else maps
+
+
+def _note(classes: Tensor, *parameters: Any) -> str:
+    """Under which `saliency` leaves the directions for `facts`; the last parameter is the reference."""
+    return f"diffcam {classes.tolist()} {parameters[:-1]} {id(parameters[-1]['features'])}"
 
 
 def _directions(

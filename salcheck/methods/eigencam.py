@@ -46,5 +46,7 @@ def first_projection(acts: Tensor, centred: bool) -> Tensor:
 
 def _leading(gram: Tensor) -> tuple[Tensor, Tensor]:
     """The leading eigenvector (..., n) of symmetric matrices (..., n, n), and its eigenvalue (..., 1)."""
-    values, vectors = torch.linalg.eigh(gram.cpu().double())  # not every accelerator has either
-    return vectors[..., -1].to(gram), values[..., -1:].clamp(min=0).to(gram)
+    sound = gram.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)  # others would fail for the whole batch
+    values, vectors = torch.linalg.eigh(gram.where(sound, 0).cpu().double())  # not every accelerator has either
+    first, value = vectors[..., -1].to(gram), values[..., -1:].clamp(min=0).to(gram)
+    return first.where(sound[..., 0], torch.nan), value

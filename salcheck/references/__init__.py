@@ -6,11 +6,13 @@ value`, what `saliency(..., reference={name: value})` is given. `LAYER` says whe
 `LABELS` whether it needs to know what the images show.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,10 +27,11 @@ from salcheck.datasets import Dataset, Item
 from salcheck.errors import SalcheckError
 from salcheck.loader import batches
 from salcheck.models import Model
-from salcheck.provenance import code_digest
+from salcheck.provenance import versions
 from salcheck.sample import draw, image_seed
 from salcheck.view import View
 
+CHECKSUM = "checksum of "
 ORDER_SEED = 0  # held-out images are read in one fixed shuffled order, so that the first of them are a fair sample
 
 
@@ -114,9 +117,16 @@ def build(
             missing.setdefault(source.digest, (source, []))[1].append((need, place))
     unread = 0
     for source, wanted in missing.values():
-        made, failed = _gather(wanted, model, source, batch_size, progress)
+        try:
+            made, failed = _gather(wanted, model, source, batch_size, progress)
+        except OSError as error:  # images that cannot be read are no OSError
+            raise SalcheckError(
+                f"cannot write references to '{cache}' ({error.strerror}): make room, "
+                "or point SALCHECK_CACHE to another folder"
+            ) from error
         values |= made
         unread = max(unread, failed)
+        digests |= {need.key: f"{source.digest} {failed}" for need, _ in wanted if need.key in digests}
     return References(values, unread, digests)
 
 
@@ -129,16 +139,31 @@ def own_images(need: Need, model: Model) -> Dataset | None:
 
 
 def _place(need: Need, model: Model, source: Dataset, cache: Path) -> Path:
-    identity = [code_digest(), model.key if need.module.LAYER else model.identity, source.digest, need.key]
-    return cache / "reference" / f"{need.name}-{hashlib.sha256(' '.join(identity).encode()).hexdigest()[:24]}"
+    of = model.key if need.module.LAYER else model.identity
+    identity = json.dumps([versions(), of, source.digest, need.key])
+    return cache / "reference" / f"{need.name}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
 
 
 def _load(place: Path) -> dict[str, np.ndarray]:
     """Arrays by name: small ones in memory, large ones mapped, copy on write so that the files stay as they are."""
     with np.load(place / "arrays.npz", allow_pickle=False) as stored:
         small = {name: stored[name] for name in stored.files}
-    large = {file.stem: np.load(file, mmap_mode="c", allow_pickle=False) for file in sorted(place.glob("*.npy"))}
+    large = {}
+    for name in [name.removeprefix(CHECKSUM) for name in small if name.startswith(CHECKSUM)]:
+        file = place / f"{name}.npy"
+        if _checksum(file) != small.pop(f"{CHECKSUM}{name}"):
+            raise ValueError(f"{file} is torn or altered")
+        large[name] = np.load(file, mmap_mode="c", allow_pickle=False)
     return small | large
+
+
+def _checksum(file: Path) -> int:
+    """CRC-32 of a file's bytes."""
+    checksum = 0
+    with file.open("rb") as content:
+        while block := content.read(2**20):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
 
 
 def _gather(
@@ -149,7 +174,7 @@ def _gather(
     progress: Callable[[int, int], None],
 ) -> tuple[dict[str, Any], int]:
     """Values by key, and how many images could not be read."""
-    items = [item for item in source.items if item.labels or not all(need.module.LABELS for need, _ in wanted)]
+    items = source.items
     scratches = [_scratch(place) for _, place in wanted]
     try:
         collectors = [
@@ -186,9 +211,11 @@ def _scratch(place: Path) -> Path:
 
 def _keep(need: Need, arrays: Mapping[str, np.ndarray], scratch: Path, place: Path, sound: bool) -> Any:
     """The value, its arrays in files: under their name where they are `sound`, else in files on their way out."""
-    np.savez(scratch / "arrays.npz", **arrays)  # type: ignore[arg-type]
+    checksums = {f"{CHECKSUM}{file.stem}": np.uint32(_checksum(file)) for file in scratch.glob("*.npy")}
+    np.savez(scratch / "arrays.npz", **arrays, **checksums)  # type: ignore[arg-type]
     if not sound:
         return need.module.restore(_load(scratch))
     shutil.rmtree(place, ignore_errors=True)
-    scratch.rename(place)
+    with contextlib.suppress(OSError):  # another process may have put it there meanwhile
+        scratch.rename(place)
     return need.module.restore(_load(place))

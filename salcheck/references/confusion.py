@@ -55,7 +55,7 @@ class _Counter:
 
     def add(self, view: View, items: Sequence[Item]) -> None:
         for scores, item in zip(view.logits.cpu(), items, strict=True):
-            for label in item.labels:
+            for label in item.labels if scores.isfinite().all() else ():
                 others = [other for other in item.labels if other != label]
                 left = scores.index_fill(0, torch.tensor(others, dtype=torch.long), -torch.inf)
                 self._counts[label, left.argmax()] += 1

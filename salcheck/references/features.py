@@ -163,9 +163,10 @@ class _Gatherer:
         if self._values is None:
             shape = (self._images, features.shape[1])
             self._values = np.lib.format.open_memmap(self._file, mode="w+", dtype=np.float32, shape=shape)
+        sound = np.isfinite(features).all(axis=1)  # one image that overflowed would spoil every mean
         start = len(self._labels)
-        self._values[start : start + len(items)] = features
-        self._labels += [item.labels for item in items]
+        self._values[start : start + int(sound.sum())] = features[sound]
+        self._labels += [item.labels for item, fit in zip(items, sound, strict=True) if fit]
 
     def arrays(self) -> dict[str, np.ndarray]:
         if isinstance(self._values, np.memmap):

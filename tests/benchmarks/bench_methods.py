@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.bench_methods --shared FOLDER [--only closed,scorecam,...]
 
-Everything is per image and for its two likeliest classes. Peers run once per class, as their users must; salcheck
-runs once for both. The fastest of several rounds counts; what takes minutes runs once.
+Everything is per image and for its two likeliest classes. Peers run once per class, as their examples do; salcheck
+runs once for both. The fastest of several rounds counts, as many for all; what takes minutes runs once.
 """
 
 import argparse
@@ -14,20 +14,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from salcheck import evaluate as engine
 from salcheck.methods import parse_method, parse_methods
 from salcheck.models import Model, load_model
 from salcheck.precision import drift
 from salcheck.references.features import Features
+from salcheck.regions import upsample
 
 CLOSED = (
     "cam,gradcam,gradcampp,hirescam,xgradcam,layercam,eigencam,ablationcam,liftcam,finercam,lafam,case:contrast=logits"
 )
 IMAGES = 8
 ROUNDS = 5
-_NETS: dict[str, torch.nn.Module] = {}
 
 
 def main() -> None:
@@ -42,6 +42,8 @@ def main() -> None:
     data = engine.open_data("imagenet", options.shared / "photos" / "val", model, 0)
     images = model.batch([model.transform(data.read(item)) for item in data.items[:IMAGES]])
     classes = model.logits(images).topk(2).indices
+    # The peers get the network as timm gives it: weights that want gradients, PyTorch's default memory format.
+    plain = copy.deepcopy(model.net).to(memory_format=torch.contiguous_format).requires_grad_(True)
     forward = fastest(lambda: model.logits(images)) / IMAGES
     print(f"{model.name}, {torch.get_num_threads()} threads, ms per image for two classes unless said")
     print(f"bare forward, batch {IMAGES}: {1e3 * forward:.0f}")
@@ -54,7 +56,7 @@ def main() -> None:
         "amp": amp,
     }
     for part in options.only.split(","):
-        parts[part](model, images, classes, forward)
+        parts[part](model, plain, images, classes, forward)
 
 
 def fastest(work: Callable[[], object], rounds: int = ROUNDS) -> float:
@@ -71,7 +73,7 @@ def view_of(model: Model, images: Tensor):
     return model.view(lambda: images, range(len(images)))
 
 
-def closed(model: Model, images: Tensor, classes: Tensor, forward: float) -> None:
+def closed(model: Model, plain: nn.Module, images: Tensor, classes: Tensor, forward: float) -> None:
     """The closed-form family together, and its members beside their peers."""
     methods = parse_methods([CLOSED])
 
@@ -87,16 +89,16 @@ def closed(model: Model, images: Tensor, classes: Tensor, forward: float) -> Non
     own |= {"hirescam": "HiResCAM", "eigencam": "EigenCAM"}
     theirs = {"gradcam": "GradCAM", "gradcampp": "GradCAMpp", "xgradcam": "XGradCAM", "layercam": "LayerCAM"}
     one, pair = images[:1], classes[:1]
-    print(f"  one image alone, forward included:{'salcheck':>12}{'grad-cam':>12}{'torch-cam':>12}")
+    print(f"  one image alone, to pixels:       {'salcheck':>12}{'grad-cam':>12}{'torch-cam':>12}")
     for name, peer in own.items():
         method = parse_method(name)
-        mine = fastest(lambda method=method: method.saliency(view_of(model, one), pair))
-        other = fastest(lambda peer=peer: grad_cam(peer, model, one, pair), 3)
-        third = fastest(lambda name=name: torch_cam(theirs[name], model, one, pair), 3) if name in theirs else None
+        mine = fastest(lambda method=method: upsample(method.saliency(view_of(model, one), pair), model.size))
+        other = fastest(lambda peer=peer: grad_cam(peer, plain, one, pair))
+        third = fastest(lambda name=name: torch_cam(theirs[name], plain, one, pair)) if name in theirs else None
         print(f"  {name:33}{1e3 * mine:12.0f}{1e3 * other:12.0f}" + (f"{1e3 * third:12.0f}" if third else ""))
 
 
-def diffcam(model: Model, images: Tensor, classes: Tensor, forward: float) -> None:
+def diffcam(model: Model, plain: nn.Module, images: Tensor, classes: Tensor, forward: float) -> None:
     """DiffCAM with the 100 nearest of 1000 made-up class means, beyond the forward."""
     generator = torch.Generator().manual_seed(0)
     pooled = torch.rand(1000, model.net.num_features, generator=generator)
@@ -109,16 +111,16 @@ def diffcam(model: Model, images: Tensor, classes: Tensor, forward: float) -> No
     print(f"\ndiffcam, 100 references, beyond the forward: {1e3 * took:.1f}")
 
 
-def integrated_gradients(model: Model, images: Tensor, classes: Tensor, forward: float) -> None:
+def integrated_gradients(model: Model, plain: nn.Module, images: Tensor, classes: Tensor, forward: float) -> None:
     from captum.attr import IntegratedGradients
 
-    one, pair, net = images[:1], classes[:1], as_users_have_it(model)
+    one, pair = images[:1], classes[:1]
     method = parse_method("integratedgradients")
     steps = method.parameters["steps"]
 
     def captum(chunk: int | None) -> Tensor:
-        peer = IntegratedGradients(net)
-        both = [peer.attribute(one, target=int(u), n_steps=steps, internal_batch_size=chunk) for u in pair[0]]
+        peer, image = IntegratedGradients(plain), one.contiguous()
+        both = [peer.attribute(image, target=int(u), n_steps=steps, internal_batch_size=chunk) for u in pair[0]]
         return torch.stack([one.sum(1) for one in both], dim=1)
 
     mine = fastest(lambda: method.saliency(view_of(model, one), pair), 3)
@@ -128,29 +130,29 @@ def integrated_gradients(model: Model, images: Tensor, classes: Tensor, forward:
     print(f"  {min(whole, chunked) / mine:.2f} x; largest difference / peak {relative(maps, theirs):.1e}")
 
 
-def scorecam(model: Model, images: Tensor, classes: Tensor, forward: float) -> None:
+def scorecam(model: Model, plain: nn.Module, images: Tensor, classes: Tensor, forward: float) -> None:
     one, pair = images[:1], classes[:1]
     method = parse_method("scorecam:align_corners=true")
     maps, mine = timed(lambda: method.saliency(view_of(model, one), pair))
-    theirs, other = timed(lambda: grad_cam("ScoreCAM", model, one, pair, raw=True))
+    theirs, other = timed(lambda: grad_cam("ScoreCAM", plain, one, pair, raw=True))
     print(f"\nscorecam: salcheck {mine:.0f} s, grad-cam {other:.0f} s, {other / mine:.1f} x")
     print(f"  largest difference / peak {relative(maps, theirs):.1e}")
-    _, third = timed(lambda: torch_cam("ScoreCAM", model, one, pair))
+    _, third = timed(lambda: torch_cam("ScoreCAM", plain, one, pair))
     print(f"  torch-cam {third:.0f} s, {third / mine:.1f} x")
 
 
-def ablationcam(model: Model, images: Tensor, classes: Tensor, forward: float) -> None:
+def ablationcam(model: Model, plain: nn.Module, images: Tensor, classes: Tensor, forward: float) -> None:
     one, pair = images[:1], classes[:1]
     method = parse_method("ablationcam")
     mine = fastest(lambda: method.saliency(view_of(model, one), pair))
     maps = method.saliency(view_of(model, one), pair)
-    theirs, other = timed(lambda: grad_cam("AblationCAM", model, one, pair, raw=True))
+    theirs, other = timed(lambda: grad_cam("AblationCAM", plain, one, pair, raw=True))
     print(f"\nablationcam with its forward: salcheck {1e3 * mine:.0f} ms, grad-cam {other:.0f} s, {other / mine:.0f} x")
     scale = theirs.amax(dim=(-2, -1), keepdim=True) / maps.amax(dim=(-2, -1), keepdim=True)
     print(f"  largest difference / peak, scaled alike {relative(maps * scale, theirs):.1e}")
 
 
-def amp(model: Model, images: Tensor, classes: Tensor, forward: float) -> None:
+def amp(model: Model, plain: nn.Module, images: Tensor, classes: Tensor, forward: float) -> None:
     """How far bfloat16 moves the maps, and what it gains."""
     import dataclasses
 
@@ -165,13 +167,6 @@ def amp(model: Model, images: Tensor, classes: Tensor, forward: float) -> None:
         print(f"  {method.spec:24} largest difference {error:6.1%} of the peak, {common:.0f} % of the top pixels")
 
 
-def as_users_have_it(model: Model) -> torch.nn.Module:
-    """The network as timm gives it: weights that want gradients, PyTorch's default memory format."""
-    if "plain" not in _NETS:
-        _NETS["plain"] = copy.deepcopy(model.net).to(memory_format=torch.contiguous_format).requires_grad_(True)
-    return _NETS["plain"]
-
-
 def timed(work: Callable[[], Tensor]) -> tuple[Tensor, float]:
     start = time.perf_counter()
     result = work()
@@ -182,15 +177,15 @@ def relative(maps: Tensor, theirs: Tensor) -> float:
     return float((maps - theirs).abs().max() / theirs.abs().max())
 
 
-def grad_cam(peer: str, model: Model, images: Tensor, classes: Tensor, raw: bool = False) -> Tensor:
+def grad_cam(peer: str, plain: nn.Module, images: Tensor, classes: Tensor, raw: bool = False) -> Tensor:
     """Maps of the grad-cam package, once per class; `raw` before its scaling, clipped at 0 as it does."""
     import numpy as np
     import pytorch_grad_cam
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     maps = []
-    net = as_users_have_it(model)
-    with getattr(pytorch_grad_cam, peer)(net, [net.layer4]) as cam:
+    images = images.contiguous()
+    with getattr(pytorch_grad_cam, peer)(plain, [plain.layer4]) as cam:
         original = cam.get_cam_image
         kept: list[np.ndarray] = []
         cam.get_cam_image = lambda *a, **k: kept.append(original(*a, **k)) or kept[-1]
@@ -201,14 +196,13 @@ def grad_cam(peer: str, model: Model, images: Tensor, classes: Tensor, raw: bool
     return torch.stack(maps, dim=1)
 
 
-def torch_cam(peer: str, model: Model, images: Tensor, classes: Tensor) -> Tensor:
+def torch_cam(peer: str, plain: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     import torchcam.methods
 
-    net = as_users_have_it(model)
-    maps = []
-    with getattr(torchcam.methods, peer)(net, "layer4") as cam:
+    images, maps = images.contiguous(), []
+    with getattr(torchcam.methods, peer)(plain, "layer4") as cam:
         for column in classes.T:
-            scores = net(images.clone().requires_grad_())
+            scores = plain(images.clone().requires_grad_())
             maps.append(cam([int(u) for u in column], scores)[0].detach())
     return torch.stack(maps, dim=1)
 

@@ -82,7 +82,7 @@ def test_without_a_reference_and_for_unseen_classes_the_image_s_logits_serve(net
 def test_the_contrast_never_holds_the_class_itself(net, images, contrast, k):
     view = make_view(net, images, LAYER)
     never_confused = confusion({(u, u): 9 for u in range(7)})
-    against = "0+1+2+3+4+5+6" if k == 6 else "3+6"
+    against = "" if contrast != "explicit" else "0+1+2+3+4+5+6" if k == 6 else "3+6"
     chosen, _ = case.contrast_classes(view, CLASSES, contrast, k, against, never_confused)
     assert not (chosen == CLASSES[..., None]).any()
     if contrast != "explicit":
@@ -164,6 +164,7 @@ def test_facts_count_what_was_decided(net, images):
         ({"contrast": "logits", "k": 0}, "1 to 6"),
         ({"contrast": "explicit", "against": ""}, "names no class"),
         ({"contrast": "explicit", "against": "9"}, "out of range"),
+        ({"contrast": "logits", "against": "3"}, "contrast=explicit only"),
     ],
 )
 def test_what_does_not_fit_the_model_is_one_line(net, images, parameters, says):
@@ -283,3 +284,8 @@ def test_least_falls_back_to_the_lowest_logits(net, images):
 def test_a_model_of_one_class_has_nothing_to_contrast(net):
     assert "has one" in case.unfit(SimpleNamespace(net=net, labels=Labels(["a"])))
     assert case.unfit(SimpleNamespace(net=net, labels=Labels(["a", "b"]))) is None
+
+
+def test_a_class_that_is_its_own_only_contrast_is_counted(net, images):
+    facts = parse_method("case:contrast=explicit,against=3").facts(make_view(net, images, LAYER), CLASSES)
+    assert facts["no_contrast"].tolist() == [[False, True], [False, False], [False, False]]

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 
 from salcheck import folder
+from salcheck.datasets import Dataset, Item
 from salcheck.errors import SalcheckError
 from salcheck.labels import Labels
 from salcheck.methods import controls, parse_method, parse_methods
@@ -19,6 +21,7 @@ from tests.nets import FAMILIES, SIDES, make_images, make_net, make_view
 
 METHODS = folder.names("methods")
 CLASSES = torch.tensor([[0, 3, 6], [1, 6, 2], [5, 2, 4]])
+HELD = Dataset("held out", "", [Item("0", (0,))], lambda item: Image.new("RGB", (8, 8)))
 # Fewer samples than the defaults, so that the tests end in minutes.
 SHORT = {
     "integratedgradients": "integratedgradients:steps=3",
@@ -45,7 +48,7 @@ class Cut:
         """The method as tests call it; skipped where it says that it cannot explain this model."""
         method = parse_method(SHORT.get(name, name))
         labels = Labels([f"class {i}" for i in range(7)])
-        reason = method.unfit(SimpleNamespace(net=self.net, layer=self.layer, labels=labels), with_references=True)
+        reason = method.unfit(SimpleNamespace(net=self.net, layer=self.layer, labels=labels), HELD)
         if reason:
             pytest.skip(reason)
         return method

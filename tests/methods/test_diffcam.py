@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.covariance import ledoit_wolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
@@ -23,6 +24,8 @@ CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 LAYER = "layer3.0.conv2"
 C = 48
 FEW, MANY = 21, 140  # references, fewer or more than channels
+
+HELD = Dataset("held out", "", [Item("0")], lambda item: Image.new("RGB", (8, 8)))
 
 
 @pytest.fixture(scope="module")
@@ -329,7 +332,7 @@ def planted(count):
     acts = values.double().mean(0)[None, :, None, None].repeat(1, 1, 4, 4)
     acts[0, 0, 1, 2] = 1.0
     acts[0, 1, 3, 0] += 16 * values[:, 1].std()
-    view = SimpleNamespace(acts=acts.float(), prefix=torch.zeros(1, 0, 12), net=None, labels=Labels(["a"]))
+    view = SimpleNamespace(notes={}, acts=acts.float(), prefix=torch.zeros(1, 0, 12), net=None, labels=Labels(["a"]))
     return view, {"features": Features(values, torch.zeros(count, 1, dtype=torch.long))}
 
 
@@ -420,7 +423,7 @@ def test_a_model_without_classes_is_compared_with_the_images_themselves(tmp_path
     net = make_net("test_resnet", classes=0)
     view = make_view(net, make_images(side=96))
     method = parse_method(spec)
-    assert method.unfit(SimpleNamespace(net=net, layer="features", labels=view.labels), with_references=True) is None
+    assert method.unfit(SimpleNamespace(net=net, layer="features", labels=view.labels), HELD) is None
     references = held_out(net, method, tmp_path, 96)
     maps = method.saliency(view, torch.full((3, 1), -1), references)
     values = references["features"].values.numpy().astype(np.float64)

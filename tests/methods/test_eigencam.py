@@ -65,3 +65,12 @@ def test_one_pattern_in_all_channels_is_the_map():
 
 def test_silent_activations_have_an_empty_map():
     assert torch.equal(eigencam.first_projection(torch.zeros(2, 7, 3, 5), centred=True), torch.zeros(2, 3, 5))
+
+
+def test_an_image_that_is_not_finite_costs_no_other():
+    acts = torch.rand(3, 8, 4, 4, generator=torch.Generator().manual_seed(0))
+    sound = eigencam.first_projection(acts, False)
+    acts[1, 2, 3, 3] = torch.nan
+    found = eigencam.first_projection(acts, False)
+    assert torch.equal(found[[0, 2]], sound[[0, 2]])
+    assert found[1].isnan().all()

@@ -172,3 +172,12 @@ def test_chunks_change_nothing():
     assert (together.abs().amax(dim=(2, 3, 4)) > 0.01).all()
     view.batch_size = 2
     assert_close(liftcam.contributions(view, CLASSES), together)
+
+
+def test_one_image_at_an_inner_layer_is_its_row_of_the_batch():
+    net, images = make_net("test_resnet"), make_images(side=96)
+    whole = liftcam.saliency(make_view(net, images, "layer3.0.conv2"), CLASSES)
+    view = make_view(net, images[1:2], "layer3.0.conv2")
+    # It knows from here on that one image can serve many activations.
+    view.head(view.acts.repeat(2, 1, 1, 1), torch.zeros(2, dtype=torch.long))
+    assert torch.allclose(liftcam.saliency(view, CLASSES[1:2]), whole[1:2], atol=1e-6)

@@ -6,7 +6,7 @@ from salcheck import folder
 from salcheck.datasets import scenes
 from salcheck.methods import every, parse_method, parse_methods
 from tests.methods.test_contract import SHORT
-from tests.planted import plant, references_of, shares
+from tests.planted import held_out_scenes, plant, references_of, shares
 
 COUNT = 32
 OTHERS = ["case:contrast=logits", "case:contrast=random", "case:subtract=difference", "diffcam:group=others"]
@@ -32,7 +32,7 @@ def planted(scenes_model):
 def test_maps_fall_on_the_object_of_their_class(name, planted, references, scenes_model):
     """The share of maps with more mass on the object of their class than on the other."""
     method = parse_method(SHORTER.get(name, name))
-    reason = method.unfit(scenes_model, with_references=True)
+    reason = method.unfit(scenes_model, held_out_scenes(scenes_model))
     if reason:
         pytest.skip(reason)
     view, classes, masks = planted[FEW.get(name, COUNT)]

@@ -1,5 +1,7 @@
 """References are gathered in one pass over held-out images, once, and again where their files are not sound."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -60,3 +62,34 @@ def test_without_labels_it_says_what_to_do(model, data, tmp_path):
     unlabelled = Dataset("made", "", [Item(item.key) for item in data.items], data.read)
     with pytest.raises(SalcheckError, match=r"--reference DIR with class folders"):
         build([CONFUSION], model, unlabelled, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name", ["confusion", "features"])
+def test_an_image_whose_scores_are_not_finite_spoils_no_reference(model, data, tmp_path, name):
+    whole = Dataset("made", "", data.items[1:], data.read)
+    first = data.read(data.items[0])
+    transform = model.transform
+    broken = dataclasses.replace(
+        model, transform=lambda image: transform(image) * (float("nan") if image is first else 1.0)
+    )
+    kept, spoilt = (
+        build([Need(name, {})], one, images, tmp_path / cache, 4).values[name]
+        for one, images, cache in ((model, whole, "a"), (broken, data, "b"))
+    )
+    if name == "confusion":
+        assert torch.equal(kept.counts, spoilt.counts)
+        assert torch.allclose(kept.softmax, spoilt.softmax, atol=1e-6)
+    else:
+        assert len(spoilt) == len(kept) == 19
+        assert torch.allclose(kept.mean, spoilt.mean, atol=1e-5)
+
+
+def test_a_large_file_that_was_altered_is_found(model, data, tmp_path):
+    features = [Need("features", {})]
+    first = build(features, model, data, tmp_path / "cache", 6).values["features"].values.clone()
+    (place,) = (tmp_path / "cache" / "reference").iterdir()
+    content = bytearray((place / "features.npy").read_bytes())
+    content[-2] ^= 1
+    (place / "features.npy").write_bytes(content)
+    again = build(features, model, data, tmp_path / "cache", 6).values["features"].values
+    assert torch.equal(again, first)
