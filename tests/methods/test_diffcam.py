@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.covariance import ledoit_wolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from salcheck.datasets import Dataset, scenes
+from salcheck.datasets import Dataset, Item, scenes
 from salcheck.errors import SalcheckError
 from salcheck.labels import Labels
 from salcheck.methods import _discriminant, diffcam, parse_method
