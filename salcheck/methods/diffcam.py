@@ -190,6 +190,8 @@ def _groups(
     if kind == "images":
         yield every, torch.arange(len(features))
     elif kind == "class":
+        if not len(labels):
+            raise SalcheckError("diffcam:group=class names a class, and this model has none: take knn or images:DIR")
         rows = features.rows([labels.resolve(one) for one in name.split("+") if one.strip()])
         if not len(rows):
             raise SalcheckError(f"diffcam:group=class:{name}: no held-out image shows it; name another class")

@@ -50,7 +50,9 @@ def saliency(view: View, classes: Tensor) -> Tensor:
 
 
 def unfit(model: Any) -> str | None:
-    """Relevance has no rule here for gates, attention and other norms and activations."""
+    """Relevance has no rule here for gates, attention and other norms and activations; its ratios overflow in fp16."""
+    if getattr(model, "amp", None) == "fp16":
+        return "its ratios overflow in fp16: take bf16 or float32"
     leaves = [module for module in model.net.modules() if not list(module.children())]
     foreign = sorted({type(module).__name__ for module in leaves} - WEIGHTED - NORMS - OTHERS)
     if foreign:
