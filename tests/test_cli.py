@@ -420,3 +420,15 @@ def test_a_terminal_that_knows_no_unicode_still_gets_its_numbers(tmp_path, toy, 
     shown = salcheck("explain", file, "--arch", toy, "-m", "center", PYTHONIOENCODING="ascii")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "sch\\xf6n \\u65e5.png" in shown.stdout
+
+
+def test_images_without_labels_leave_out_what_needs_them_and_score_the_rest(tmp_path, toy, images):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number, file in enumerate(sorted(images.rglob("*.png"))[:12]):
+        shutil.copy(file, flat / f"{number}.png")
+    asked = ("eval", "rq1", "--data", flat, "--arch", toy, "--all-images", "--n", "4", "--db", tmp_path / "x.db")
+    shown = run(*asked)
+    assert "case is left out: it needs held-out images with known classes" in shown.stderr
+    assert "diffcam" in run("report", "--db", tmp_path / "x.db").stdout
+    assert "cannot use case" in refused(*asked, "-m", "case")
