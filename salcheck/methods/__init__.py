@@ -14,6 +14,7 @@ and may have
     facts(view, classes, ...)  {name: (B, M)}, what it had to decide, for the report: bools are counted, numbers
                            get a median and a range, NaN is left out
     unfit(model)           why it cannot explain this model, or None
+    VALUES                 {parameter: which values it takes}, for those that are free text
     FALLBACK               what it does where there are no references; without one it needs them
     BLIND = True           its map is the same for every class
     HEAD = False           it reads no class score, and works for models without classes
@@ -110,7 +111,8 @@ class Method:
     @property
     def options(self) -> list[str]:
         """Its parameters with their defaults, and the other values where these are words: `k=1`."""
-        return [_option(name, known) for name, known in _defaults(self.module).items()]
+        words = getattr(self.module, "VALUES", {})
+        return [_option(name, known, words.get(name, "")) for name, known in _defaults(self.module).items()]
 
     @property
     def spec(self) -> str:
@@ -250,10 +252,10 @@ def _read(where: str, text: str, kind: Any) -> Any:
         raise SalcheckError(f"{where}={text}: it takes {kind.__name__} values") from error
 
 
-def _option(name: str, known: inspect.Parameter) -> str:
-    words = typing.get_args(known.annotation) if typing.get_origin(known.annotation) is typing.Literal else ()
-    others = [str(word) for word in words if word != known.default]
-    return f"{name}={_write(known.default)}" + (f" (or {', '.join(others)})" if others else "")
+def _option(name: str, known: inspect.Parameter, words: str) -> str:
+    choices = typing.get_args(known.annotation) if typing.get_origin(known.annotation) is typing.Literal else ()
+    others = words or ", ".join(str(word) for word in choices if word != known.default)
+    return f"{name}={_write(known.default)}" + (f" (or {others})" if others else "")
 
 
 def _write(value: Any) -> str:

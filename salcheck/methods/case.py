@@ -33,6 +33,7 @@ from salcheck.view import View
 
 SOURCE = "Williamson, Ji and Dwyer, arXiv 2506.07327"
 COST = "2 * M head backwards"
+VALUES = {"against": "CLASS+CLASS, with contrast=explicit"}
 FALLBACK = "case contrasts with the image's own top logits (its lowest where contrast=least)"
 
 Contrast = Literal["confusion", "logits", "random", "explicit", "least"]

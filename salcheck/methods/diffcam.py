@@ -36,7 +36,7 @@ SOURCE = "Li et al., CVPR 2025"
 COST = ""
 HEAD = False
 
-GROUPS = "knn, others, same, class:NAME (several joined by +), images:DIR"
+VALUES = {"group": "others, same, class:NAME (several joined by +), images:DIR"}
 TOGETHER = 2**23  # numbers of neighbours' features that are in memory at a time
 
 
@@ -209,4 +209,4 @@ def _parsed(group: str) -> tuple[str, str]:
     named = kind in ("class", "images") and name.strip()
     if named or group in ("knn", "others", "same"):
         return kind, name
-    raise SalcheckError(f"diffcam:group={group}: it is one of {GROUPS}")
+    raise SalcheckError(f"diffcam:group={group}: it is one of knn, {VALUES['group']}")
