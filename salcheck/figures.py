@@ -104,13 +104,15 @@ def _overlay(figure: Figure, axis: Axes, picture: NDArray[np.float32], values: N
 
 def _blend(axis: Axes, picture: NDArray[np.float32], values: NDArray[np.float32]) -> ScalarMappable:
     """The map's positive part in colour, which covers the more the higher it is, so that the photograph shows
-    where it is low. The few highest values share one colour: single pixels would leave the others invisible.
+    where it is low. The few highest values share one colour: single pixels would leave the others invisible. A map
+    that is positive everywhere, as RISE's are, begins at its lowest value.
     """
     values = np.nan_to_num(np.maximum(values, 0))
     peak = float(np.quantile(values, BRIGHTEST) or values.max())
+    low = float(values.min()) if values.min() < peak else 0.0
     if peak <= 0:
         axis.text(0.5, 0.5, "blank: no\npositive value", color="white", ha="center", transform=axis.transAxes)
-    scale = Normalize(0, peak if peak > 0 else 1)
+    scale = Normalize(low, peak if peak > 0 else 1)
     colours = ScalarMappable(scale, COLOURS)
     grey = picture.mean(axis=-1, keepdims=True).repeat(3, axis=-1) * 0.8
     opacity = (0.15 + 0.65 * scale(values).clip(0, 1))[..., None]

@@ -164,9 +164,8 @@ class Output:
             shared = explained.overlaps[method.typed]
             said = "" if shared is None else f"  {shared:.0f} % shared"
             blocks.append((shorten(method.spec, 30) + said, list(explained.pixels[method.typed].numpy())))
-        footer = (
-            f"{self._model.name}, layer {self._model.layer}. Each map's colours end at its {BRIGHTEST:.1%} quantile."
-        )
+        footer = f"{self._model.name}, layer {self._model.layer}. "
+        footer += f"Colours go from each map's lowest value, or 0, to its {BRIGHTEST:.1%} quantile."
         if len(explained.classes) == 2:
             footer += f" Shared: pixels common to the top {OVERLAP_PERCENT:g} % of both maps."
         draw_sheet(file, explained.picture.numpy(), blocks, self._titles(explained), footer)

@@ -109,3 +109,10 @@ def test_the_names_of_the_classes_lie_on_no_map(tmp_path, count):
     below, right = changed.any(axis=1).nonzero()[0].max(), changed.any(axis=0).nonzero()[0].max()
     assert below < 110 * (1.35 + 0.24)
     assert right < 110 * (0.12 + max(2, count) * 1.35 + 0.12 * (count == 1))
+
+
+def test_a_map_that_is_positive_everywhere_is_drawn_like_itself_without_its_floor(tmp_path):
+    plain, raised = (draw_sheet_of(tmp_path / "x.png", [("m", [bright_left() + floor] * 2)]) for floor in (0.0, 64.0))
+    assert np.array_equal(plain, raised)
+    constant = np.full((64, 64), 5.0, dtype=np.float32)
+    assert yellow(draw_sheet_of(tmp_path / "y.png", [("m", [constant] * 2)])).any()  # and not called blank
