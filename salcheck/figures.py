@@ -63,28 +63,22 @@ def draw_sheet(
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
 
-    def panel(block: int, m: int) -> Axes:
+    def panel(block: int, m: int, title: str) -> Axes:
         x, y = gap + (block % across) * (M * side + gap) + m * side, height - (block // across + 1) * (side + head)
         axis = figure.add_axes((x / width, y / height, 0.97 * side / width, 0.97 * side / height))
         axis.set_axis_off()
+        axis.set_title(title, fontsize=8, loc="left", pad=2, parse_math=False)
         return axis
 
-    def title(axis: Axes, words: str) -> None:
-        axis.set_title(words, fontsize=8, loc="left", pad=2, parse_math=False)
-
-    first = panel(0, 0)
-    first.imshow(picture, interpolation="nearest")
-    title(first, "what the model saw")
+    panel(0, 0, "what the model saw").imshow(picture, interpolation="nearest")
     free = int(((lead * M - 1) * side - gap) / 0.066)  # characters that fit beside the photograph
     names = "\n".join(textwrap.fill(f"{m}: {name}", free) for m, name in enumerate(classes, start=1))
     figure.text((gap + side * 1.05) / width, 1 - (head + 0.1) / height, names, fontsize=7.5, va="top", parse_math=False)
     for block, (name, maps) in enumerate(blocks, start=lead):
         for m, values in enumerate(maps):
-            axis = panel(block, m)
+            axis = panel(block, m, "" if m else name)
             _blend(axis, picture, values)
             axis.text(0.03, 0.97, str(m + 1), color="white", fontsize=7, va="top", transform=axis.transAxes)
-            if m == 0:
-                title(axis, name)
     figure.text(0.5, 0.1 / height, textwrap.fill(footer, int(13 * width)), fontsize=7.5, ha="center", parse_math=False)
     _save(figure, file)
 

@@ -104,12 +104,8 @@ def build(
         if source is None:
             continue
         if own:
-            digests[need.key] = own.digest
-        if need.module.LABELS and not any(item.labels for item in source.items):
-            raise SalcheckError(
-                f"{need.name} needs images with known classes: give --reference DIR with class folders, "
-                "or methods that need none, such as case:contrast=logits"
-            )
+            digests[need.key] = _identity(own, 0)
+        _check_labels(need, source)
         place = _place(need, model, source, cache)
         try:
             values[need.key] = need.module.restore(_load(place))
@@ -126,7 +122,7 @@ def build(
             ) from error
         values |= made
         unread = max(unread, failed)
-        digests |= {need.key: f"{source.digest} {failed}" for need, _ in wanted if need.key in digests}
+        digests |= {need.key: _identity(source, failed) for need, _ in wanted if need.key in digests}
     return References(values, unread, digests)
 
 
@@ -136,6 +132,19 @@ def own_images(need: Need, model: Model) -> Dataset | None:
         return None
     root = Path(need.parameters["images"])
     return folder.load("datasets", "folder").open_dataset(root, model.labels, 0)
+
+
+def _identity(images: Dataset, unread: int) -> str:
+    """The same whether a reference was gathered or loaded: what is in the cache lacks no image."""
+    return f"{images.digest} {unread}"
+
+
+def _check_labels(need: Need, source: Dataset) -> None:
+    if need.module.LABELS and not any(item.labels for item in source.items):
+        raise SalcheckError(
+            f"{need.name} needs images with known classes: give --reference DIR with class folders, "
+            "or methods that need none, such as case:contrast=logits"
+        )
 
 
 def _place(need: Need, model: Model, source: Dataset, cache: Path) -> Path:
