@@ -12,7 +12,7 @@ import typer
 from salcheck import __version__, folder
 from salcheck.archs import ARCHS
 from salcheck.errors import SalcheckError
-from salcheck.questions import QUESTIONS
+from salcheck.questions import QUESTIONS, Question
 
 app = typer.Typer(
     name="salcheck",
@@ -126,7 +126,7 @@ def explain(
 
 @app.command("eval")
 def evaluate(
-    question: Annotated[str, typer.Argument(help=ASKED, metavar="QUESTION")],
+    questions: Annotated[list[str], typer.Argument(help=ASKED, metavar="QUESTION")],
     methods: Annotated[
         list[str], typer.Option("--methods", "-m", help=f"{METHODS} Controls join.", metavar="METHODS")
     ] = ["quick"],  # noqa: B006
@@ -150,34 +150,17 @@ def evaluate(
     ] = False,
     n: Annotated[int, typer.Option("--n", "-n", help="Images to draw.", min=1, metavar="N")] = 500,
     seed: Seed = 0,
-    percent: Annotated[
-        float,
-        typer.Option(
-            help="Size of the sets of most salient pixels, in % of the picture.",
-            min=0.01,
-            max=100,
-            metavar="P",
-            callback=_number,
-        ),
-    ] = 5.0,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="What the score must lie below.",
-            min=0,
-            max=100,
-            metavar="T",
-            callback=_number,
-            show_default="the question's own",
-        ),
-    ] = None,
     all_images: Annotated[
         bool, typer.Option("--all-images", help="Also images that the model gets wrong, or has no label for.")
+    ] = False,
+    variants: Annotated[
+        bool,
+        typer.Option("--variants", help="Also under the field's other readings: does the ranking of methods hold?"),
     ] = False,
     batch_size: BatchSize = 8,
     db: Db = None,
 ) -> None:
-    """Ask a question of many images. Every score is stored; repeated or killed, nothing is done twice."""
+    """Ask questions of many images. Every score is stored; repeated or killed, nothing is done twice."""
     from salcheck import evaluate as engine
     from salcheck.cache import cache_folder
     from salcheck.datasets._files import portable
@@ -186,35 +169,38 @@ def evaluate(
     from salcheck.store import Store, default_db
     from salcheck.terminal import progress, say
 
-    engine.find_question(question)
+    asked = [engine.parse_question(text) for text in questions]
     chosen, cache = parse_methods(methods), cache_folder()
     model = load_model(arch, checkpoint=checkpoint, layer=layer, device=device, amp=amp)
+    command = re.sub(r"//[^@/\s]*@", "//***@", portable(shlex.join(["salcheck", *sys.argv[1:]])))
     with Store(db or default_db()) as store:
         images = engine.open_data(engine.choose_data(dataset, data, model), data, model, seed)
         held = None if reference is None else engine.open_data("folder", reference, model, seed)
-        with progress("reference", "images") as show:
-            run = engine.make_run(
-                question,
-                model,
-                images,
-                chosen,
-                parameters={"percent": percent},
-                threshold=threshold,
-                reference_data=held,
-                n=n,
-                seed=seed,
-                correct_only=not all_images,
-                allow_overlap=allow_overlap,
-                batch_size=batch_size,
-                command=re.sub(r"//[^@/\s]*@", "//***@", portable(shlex.join(["salcheck", *sys.argv[1:]]))),
-                cache=cache,
-                progress=show,
-            )
-        for note in run.notes:
-            say(note)
-        with progress(run.name, "images") as show:
-            run_id = engine.evaluate(run, store, cache, lambda done: show(done, len(run.items)))
-        say(engine.summary(store, run, run_id))
+
+        def ask(question: Question, subject: Any) -> None:
+            with progress("reference", "images") as show:
+                run = engine.make_run(
+                    question,
+                    subject,
+                    images,
+                    chosen,
+                    reference_data=held,
+                    n=n,
+                    seed=seed,
+                    correct_only=not all_images,
+                    allow_overlap=allow_overlap,
+                    batch_size=batch_size,
+                    command=command,
+                    cache=cache,
+                    progress=show,
+                )
+            for note in run.notes:
+                say(note)
+            with progress(question.name, "images") as show:
+                run_id = engine.evaluate(run, store, cache, lambda done: show(done, len(run.items)))
+            say(engine.summary(store, run, run_id))
+
+        engine.ask_all(asked, model, variants, ask, say)
 
 
 @app.command()

@@ -27,11 +27,10 @@ def run_demo(out: Path) -> None:
     dataset = engine.open_data("scenes", None, model, 0)
     with progress("reference", "images") as show:
         run = engine.make_run(
-            "rq1",
+            engine.parse_question("rq1"),
             model,
             dataset,
             parse_methods(["quick"]),
-            parameters={},
             n=SCENES,
             seed=0,
             correct_only=True,

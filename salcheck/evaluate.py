@@ -2,12 +2,13 @@
 
 import dataclasses
 import hashlib
+import inspect
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from salcheck import folder, references, schema
+from salcheck import folder, parameters, references, schema
 from salcheck.datasets import Dataset, Item
 from salcheck.errors import SalcheckError
 from salcheck.loader import ahead
@@ -20,11 +21,37 @@ from salcheck.shard import Shard
 from salcheck.store import Store
 
 
-def find_question(name: str) -> Question:
-    """The row of `questions.py` that is so called; raises SalcheckError with the nearest names."""
-    if name.lower() not in QUESTIONS:
-        raise SalcheckError(folder.unknown("question", name, QUESTIONS))
-    return QUESTIONS[name.lower()]
+def parse_question(text: str) -> Question:
+    """`rq1` or `rq1:percent=10,threshold=70`: the row of `questions.py`, with all parameters of its diagnostic.
+
+    Raises SalcheckError with the nearest names, or for values that make no sense.
+    """
+    typed, (name, _, rest) = text.strip(), text.strip().partition(":")
+    if name.strip().lower() not in QUESTIONS:
+        raise SalcheckError(folder.unknown("question", name.strip(), QUESTIONS))
+    question = QUESTIONS[name.strip().lower()]
+    there = parameters.known(folder.load("diagnostics", question.diagnostic).score, but="explain")
+    defaults = {key: parameter.default for key, parameter in there.items()} | dict(question.parameters)
+    if question.threshold is not None:
+        there["threshold"] = inspect.Parameter("threshold", inspect.Parameter.KEYWORD_ONLY, annotation=float)
+    return _with(question, defaults | parameters.parse(question.name, rest, there, typed))
+
+
+def variants(question: Question) -> list[tuple[Question, str]]:
+    """The question under the field's differing readings, one setting changed in each, and the layer or ""."""
+    changed = [dict(change) for change in question.variants]
+    layers = [change.pop("layer", "") for change in changed]
+    readings = [_with(question, {**question.parameters, **change}) for change in changed]
+    return [(one, layer) for layer, one in zip(layers, readings, strict=True) if layer or one != question]
+
+
+def _with(question: Question, values: Mapping[str, Any]) -> Question:
+    rest = dict(values)
+    threshold = rest.pop("threshold", question.threshold)
+    diagnostic = folder.load("diagnostics", question.diagnostic)
+    if hasattr(diagnostic, "check"):
+        diagnostic.check(**rest)
+    return dataclasses.replace(question, parameters=rest, threshold=threshold)
 
 
 def open_data(dataset: str, data: Path | None, model: Model, seed: int) -> Dataset:
@@ -80,13 +107,11 @@ def _overlap(items: Sequence[Item], dataset: Dataset, references: Dataset, allow
 
 
 def make_run(
-    name: str,
+    question: Question,
     model: Model,
     dataset: Dataset,
     methods: Sequence[Method],
     *,
-    parameters: dict[str, Any],
-    threshold: float | None = None,
     reference_data: Dataset | None = None,
     n: int,
     seed: int,
@@ -99,16 +124,13 @@ def make_run(
 ) -> Run:
     """Everything a run needs, references built where a method reads them (progress: images done, of all).
 
-    Raises SalcheckError for an unknown question, too few classes or images, references that cannot be built.
+    Raises SalcheckError for too few classes or images, and for references that cannot be built.
     """
-    question = find_question(name)
-    question = dataclasses.replace(
-        question,
-        parameters={**question.parameters, **parameters},
-        threshold=question.threshold if threshold is None else threshold,
-    )
     if len(model.labels) < len(question.roles):
-        raise SalcheckError(f"{name} compares {len(question.roles)} classes and this model has {len(model.labels)}")
+        raise SalcheckError(
+            f"{question.name} explains {len(question.roles)} class(es) of each image and this model has "
+            f"{len(model.labels)}"
+        )
     items, source, shared = split(dataset, reference_data, n, seed, allow_overlap)
     if not items:
         raise SalcheckError(f"no images to evaluate: {dataset.name} has {len(dataset)}, and half of it is held out")
@@ -122,7 +144,6 @@ def make_run(
     words += [f"{shared} of its images EVALUATED TOO"] if shared else []
     words += [f"{built.unread} of its images could not be read"] if built.unread else []
     return Run(
-        name=name.lower(),
         question=question,
         model=model,
         dataset=dataset,
@@ -161,6 +182,33 @@ def evaluate(run: Run, store: Store, cache: Path, progress: Callable[[int], None
                 store.put(connection, schema.scores, rows.scores, replace=False)
         progress(plan.stop)
     return shard.run_id
+
+
+def ask_all(
+    questions: Sequence[Question],
+    model: Model,
+    with_variants: bool,
+    ask: Callable[[Question, Model], None],
+    say: Callable[[str], None],
+) -> None:
+    """Asks one question after another, with its variants where they are wanted. What goes wrong with one keeps no
+    other from its answers: it is said, and the first error is raised at the end.
+    """
+    work = [(question, "") for question in questions]
+    if with_variants:
+        work = [pair for question in questions for pair in [(question, ""), *variants(question)]]
+    errors: list[Exception] = []
+    for question, layer in work:
+        try:
+            subject = model.at(layer) if layer else model
+            if not layer or subject.layer != model.layer:
+                ask(question, subject)
+        except Exception as error:
+            if errors or len(work) > 1:
+                say(f"salcheck: {question.name} has no answer: {folder.one_line(error)}")
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def _shared(items: Sequence[Item], dataset: Dataset, other: Dataset) -> list[str]:

@@ -137,7 +137,7 @@ def _explained(
     overlaps: dict[str, list[float | None]] = {name: [None] * len(view) for name in maps}
     if classes.shape[1] == 2:
         for name, grids in maps.items():
-            values = overlap_score(view, grids, percent=OVERLAP_PERCENT).values["overlap"].tolist()
+            values = overlap_score(view, classes, grids, percent=OVERLAP_PERCENT).values["overlap"].flatten().tolist()
             overlaps[name] = [None if value != value else value for value in values]  # noqa: PLR0124 (NaN)
     logits = (view.logits if len(model.labels) else torch.empty(len(view), 0)).cpu()
     chances, order = logits.softmax(-1), ranked(logits)

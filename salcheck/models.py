@@ -1,6 +1,7 @@
 """Load a timm model with everything that is needed to feed it, name its classes and cut it open."""
 
 import contextlib
+import dataclasses
 import hashlib
 import logging
 import os
@@ -67,6 +68,11 @@ class Model:
         """The precision of its forwards, as stored with its scores."""
         return f"float32, {self.amp} autocast" if self.amp else "float32"
 
+    def at(self, layer: str) -> "Model":
+        """The same model cut elsewhere: `features`, `paper` or a module path."""
+        row = ARCHS.get(self.arch, Arch(self.arch))
+        return dataclasses.replace(self, layer=resolve_layer(self.net, layer, row.paper))
+
     def batch(self, images: Sequence[Tensor]) -> Tensor:
         """Transformed images, each (3, H, W), as one batch (B, 3, H, W) on the model's device."""
         stacked = torch.stack(list(images)).to(self.device, non_blocking=True)
@@ -77,7 +83,10 @@ class Model:
 
         batch_size: how many images a forward of changed images takes at a time.
         """
-        return View(self.net, self.layer, load, self.size, seeds, self.labels, batch_size, AMP.get(self.amp or ""))
+        colours = (self.config["mean"], self.config["std"])
+        return View(
+            self.net, self.layer, load, self.size, seeds, self.labels, batch_size, AMP.get(self.amp or ""), colours
+        )
 
     @property
     def size(self) -> tuple[int, int]:

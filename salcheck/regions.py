@@ -1,10 +1,17 @@
 """Ranking and regions: the only place that resizes maps or breaks ties."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from salcheck.errors import SalcheckError
+
+Ties = Literal["none", "random", "position"]
+Ranking = Literal["upsampled", "native"]
 
 
 def upsample(maps: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
@@ -14,6 +21,14 @@ def upsample(maps: Tensor, size: tuple[int, int], align_corners: bool = False) -
     flat = maps.reshape(-1, 1, *maps.shape[-2:])
     pixels = F.interpolate(flat, size=size, mode="bilinear", align_corners=align_corners)
     return pixels.reshape(*maps.shape[:-2], *size)
+
+
+def check_percent(*percents: float) -> None:
+    """Raises SalcheckError for a set's size that is not in 0...100 % of the picture."""
+    wrong = [percent for percent in percents if not 0 < percent <= 100]
+    if wrong or not percents:
+        given = f"{wrong[0]:g}" if wrong else "nothing"
+        raise SalcheckError(f"percent={given}: it is a part of the picture, above 0 and up to 100")
 
 
 def ranked(scores: Tensor) -> Tensor:
@@ -45,6 +60,58 @@ def top_set(maps: Tensor, percent: float) -> tuple[Tensor, Tensor]:
     equal[straddles] = within & (within.cumsum(-1) <= wanted[straddles, None])
     tied = torch.where(straddles, wanted, torch.zeros_like(wanted))
     return (mask | equal).reshape(maps.shape), tied.reshape(maps.shape[:-2])
+
+
+@dataclass(frozen=True)
+class Order:
+    """All pixels of J maps from the most to the least salient.
+
+    place: (J, H, W) int32, 0 for the most salient pixel. values: (J, H * W), falling. notes: why a map ranks nothing
+    (it is not finite, constant or without a positive value), or None.
+    """
+
+    place: Tensor
+    values: Tensor
+    notes: list[str | None]
+
+    def top(self, size: Tensor) -> Tensor:
+        """The `size` (J,) most salient pixels of each map: bool (J, H, W), exactly so many."""
+        return self.place < size[:, None, None]
+
+    def tied(self, sizes: Sequence[int]) -> Tensor:
+        """How many members of the top sets of each size were chosen among equal values: int (J, L)."""
+        ends = torch.tensor(sizes, device=self.values.device)
+        cut = self.values[:, (ends - 1).clamp(min=0)]
+        beyond = self.values[:, ends.clamp(max=self.values.shape[1] - 1)]
+        above = torch.searchsorted(-self.values, -cut)  # the first of the equals
+        within = (cut == beyond) & (ends > 0) & (ends < self.values.shape[1])
+        return torch.where(within, ends - above, torch.zeros_like(above))
+
+    def positive(self) -> Tensor:
+        """How many pixels of each map are positive: int (J,)."""
+        return (self.values > 0).count_nonzero(-1)
+
+
+def order(maps: Tensor, size: tuple[int, int], ties: Ties = "random", ranking: Ranking = "upsampled") -> Order:
+    """Ranks the pixels (H, W) of maps (J, h, w). Each pixel has a place of its own, whatever is equal.
+
+    ties: equal values by one fixed random order of the pixels, the same for all maps of a size; or by position, row by
+    row from the top left (`none` ranks as `random`; it is for the caller to leave sets out where values do not
+    decide). ranking: pixels by the upsampled map, or all pixels of a cell by that cell alone.
+    """
+    pixels = (
+        upsample(maps, size)
+        if ranking == "upsampled"
+        else F.interpolate(maps[:, None], size, mode="nearest-exact")[:, 0]
+    )
+    flat = pixels.flatten(1)
+    generator = torch.Generator().manual_seed(0)
+    first = torch.arange(flat.shape[1]) if ties == "position" else torch.randperm(flat.shape[1], generator=generator)
+    first = first.to(flat.device)
+    values, within = flat[:, first].sort(dim=-1, descending=True, stable=True)
+    places = torch.arange(flat.shape[1], dtype=torch.int32, device=flat.device).expand_as(within)
+    place = torch.empty_like(within, dtype=torch.int32).scatter_(1, first[within], places)
+    return Order(place.unflatten(1, size), values, blank(pixels, 0))
 
 
 def blank(maps: Tensor, percent: float) -> list[str | None]:
@@ -82,6 +149,12 @@ def signature(maps: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     direction = torch.randn(positive.shape[-1], generator=generator).to(positive)
     return (positive @ direction) / positive.norm(dim=-1)
+
+
+def unit(maps: Tensor) -> Tensor:
+    """Each of (..., H, W) maps shifted and scaled to 0...1, its own lowest and highest value; a constant one is 0."""
+    low, high = maps.amin(dim=(-2, -1), keepdim=True), maps.amax(dim=(-2, -1), keepdim=True)
+    return torch.where(high > low, (maps - low) / (high - low), torch.zeros_like(maps))
 
 
 def mass(maps: Tensor) -> Tensor:

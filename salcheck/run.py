@@ -25,7 +25,6 @@ class Run:
     had to be left out, and why.
     """
 
-    name: str
     question: Question
     model: Model
     dataset: Dataset
@@ -43,14 +42,15 @@ class Run:
     @cached_property
     def parameters(self) -> dict[str, Any]:
         """All settings of the question, as stored."""
-        own = {"threshold": self.question.threshold, "correct_only": self.correct_only, "images": len(self.items)}
-        return {**self.question.parameters, **own}
+        own = {"correct_only": self.correct_only, "images": len(self.items)}
+        threshold = {} if self.question.threshold is None else {"threshold": self.question.threshold}
+        return {**self.question.parameters, **threshold, **own}
 
     @cached_property
     def key(self) -> str:
         """Hash of all that can change a score; methods are not in it, so that a run can gain some later."""
         drawn = hashlib.sha256("\n".join(item.key for item in self.items).encode()).hexdigest()
-        parts = [self.name, self.model.key, self.dataset.digest, drawn, self.reference_key, self.seed]
+        parts = [self.question.name, self.model.key, self.dataset.digest, drawn, self.reference_key, self.seed]
         return hashlib.sha256(to_json([versions(), self.batch_size, *parts, self.parameters]).encode()).hexdigest()
 
     def inputs(self, method: Method) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def register(run: Run, store: Store) -> tuple[int, int, dict[str, int], dict[str
         schema.runs,
         {
             "key": run.key,
-            "question": run.name,
+            "question": run.question.name,
             "model_id": model_id,
             "dataset_id": dataset_id,
             "reference": run.reference_source,

@@ -1,7 +1,9 @@
 """Score a shard of a run's images: what is left to do, the maps by way of the cache, rows for the database."""
 
 import dataclasses
+import functools
 import hashlib
+import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -76,9 +78,13 @@ class Shard:
             yield self._plan(start, self.run.items[start : start + size])
 
     def unread(self, plan: Plan) -> Sequence[Item]:
-        """The plan's images, if any of them must be read; none where nothing is to do or all maps are stored."""
+        """The plan's images, if any of them must be read; none where nothing is to do, or where all maps are stored
+        and the diagnostic reads no images.
+        """
         if not plan.todo:
             return []
+        if getattr(self._diagnostic, "IMAGES", True):
+            return plan.items
         images = [self._images[item.key] for item in plan.items]
         methods = [self._methods[method.key] for method in plan.todo]
         roles = self.run.question.roles
@@ -107,7 +113,7 @@ class Shard:
         images = [self._images[item.key] for item in items]
         methods = list(self._methods.values())
         done = self._store.query(
-            "SELECT method_id, COUNT(*) AS n FROM scores WHERE run_id = :run AND metric = :metric"
+            "SELECT method_id, COUNT(DISTINCT image_id) AS n FROM scores WHERE run_id = :run AND metric = :metric"
             " AND method_id IN :methods AND image_id IN :images GROUP BY method_id",
             **{"run": self.run_id, "metric": self.run.question.metric, "methods": methods, "images": images},
         )
@@ -138,14 +144,15 @@ class Shard:
         notes = [self._excluded(item, ranks) for item, ranks in zip(chunk.read, classes, strict=True)]
         rows.extend(self._noted(plan, {i.key: note for i, note in zip(chunk.read, notes, strict=True) if note}))
         kept = [index for index, note in enumerate(notes) if note is None]
-        ranks = {"top1": 0, "top2": 1}
-        asked = torch.tensor([[c[ranks[role]] if c else 0 for role in self.run.question.roles] for c in classes])
+        asked = torch.tensor([[c[int(role[3:]) - 1] if c else 0 for role in self.run.question.roles] for c in classes])
+        asked = asked.to(self.run.model.device)
+        seen = view.part(kept) if kept else view
         exact = self._view(chunk, dataclasses.replace(self.run.model, amp=None))  # runs nothing unless it is asked
         for method in plan.todo:
-            maps, written = self._maps(plan, chunk, (view, exact), asked.to(self.run.model.device), method)
+            maps, written = self._maps(plan, chunk, (view, exact), asked, method)
             rows.extend(written)
             if kept:
-                rows.scores += self._scores(view, maps[kept], [chunk.read[i] for i in kept], method)
+                rows.scores += self._scores(seen, asked[kept], maps[kept], [chunk.read[i] for i in kept], method)
         return rows
 
     def _view(self, chunk: Chunk, model: Model) -> View:
@@ -229,24 +236,36 @@ class Shard:
             "percent_shared_with_float32": torch.tensor(shared),
         }
 
-    def _scores(self, view: View, maps: Tensor, items: Sequence[Item], method: Method) -> list[dict[str, Any]]:
-        level = self._level
-        scores = self._diagnostic.score(view, maps, **self.run.question.parameters)
-        return [
-            self._row(method, metric, level, item, number(value), note)
-            for metric, values in scores.values.items()
-            for item, value, note in zip(items, values.cpu().double().tolist(), scores.notes, strict=True)
+    def _scores(
+        self, view: View, classes: Tensor, maps: Tensor, items: Sequence[Item], method: Method
+    ) -> list[dict[str, Any]]:
+        """Rows of one method: one for each metric and level, or one with a note for an image that has no score."""
+        scores = self._diagnostic.score(view, classes, maps, **self._arguments(method))
+        rows = [
+            self._row(method, self.run.question.metric, 0.0, item, None, note)
+            for item, note in zip(items, scores.notes, strict=True)
+            if note
         ]
+        for metric, values in scores.values.items():
+            table = values.cpu().double().reshape(len(items), -1).tolist()
+            levels = scores.levels if values.dim() > 1 else [0.0]
+            for item, note, found in zip(items, scores.notes, table, strict=True):
+                pairs = [] if note else zip(levels, found, strict=True)
+                rows += [self._row(method, metric, level, item, *_told(value, scores.gap)) for level, value in pairs]
+        return rows
+
+    def _arguments(self, method: Method) -> dict[str, Any]:
+        """What the diagnostic takes beside the maps: its parameters and, where it asks for it, the method itself."""
+        given = dict(self.run.question.parameters)
+        if "explain" in inspect.signature(self._diagnostic.score).parameters:
+            given["explain"] = functools.partial(method.saliency, references=self.run.references.values)
+        return given
 
     def _noted(self, plan: Plan, notes: Mapping[str, str]) -> Rows:
         """A row without a number for every method and every image that has a note, by its key."""
         items = [item for item in plan.items if item.key in notes]
-        metric, level = self.run.question.metric, self._level
-        return Rows(scores=[self._row(m, metric, level, i, None, notes[i.key]) for m in plan.todo for i in items])
-
-    @property
-    def _level(self) -> float:
-        return float(self.run.question.parameters[self.run.question.level])
+        metric = self.run.question.metric
+        return Rows(scores=[self._row(m, metric, 0.0, i, None, notes[i.key]) for m in plan.todo for i in items])
 
     def _row(
         self, method: Method, metric: str, level: float, item: Item, value: float | None, note: str | None
@@ -266,6 +285,11 @@ class Shard:
 def number(value: float) -> float | None:
     """NaN is no number: the database says NULL."""
     return None if math.isnan(value) else value
+
+
+def _told(value: float, gap: str) -> tuple[float | None, str | None]:
+    """A score and its note: no number is without words."""
+    return (value, None) if math.isfinite(value) else (None, gap)
 
 
 def fact_name(name: str, values: Tensor) -> str:

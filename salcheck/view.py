@@ -33,6 +33,7 @@ class View:
     seeds: one int per image, for whatever must be random per image and the same in every run.
     size: (H, W). Images are loaded and the forward is run when first asked for, once. batch_size: how many
     images a forward of changed images takes at a time. amp: the type of autocast, None for plain float32.
+    normalisation: mean and standard deviation of a colour, by which images were shifted and divided.
 
     The cut: the layer's output is replaced by a copy of a new leaf, so nothing before it is differentiated
     and no later in-place operation overwrites what is kept. Weights never get gradients.
@@ -49,6 +50,7 @@ class View:
         labels: Labels,
         batch_size: int = 8,
         amp: torch.dtype | None = None,
+        normalisation: tuple[Sequence[float], Sequence[float]] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
     ):
         self.size = size
         self.seeds = list(seeds)
@@ -58,8 +60,10 @@ class View:
         self._layer = layer
         self._load = load
         self._amp = amp
+        self._normalisation = normalisation
         self._grads: dict[bytes, Tensor] = {}
         self._pixel_grads: dict[bytes, Tensor] = {}
+        self.answers: dict[tuple[str, int, int], list[float]] = {}  # the memory of `salcheck.answers`
         self.notes: dict[str, Any] = {}  # what a method's `saliency` leaves for its `facts`, by the method's own key
 
     def __len__(self) -> int:
@@ -174,7 +178,25 @@ class View:
     def again(self, images: Tensor, of: Tensor) -> "View":
         """A view of other images (J, 3, H, W) through the same cut; `of` (J,) says whose seeds they have."""
         seeds = [self.seeds[index] for index in of.tolist()]
-        return View(self.net, self._layer, lambda: images, self.size, seeds, self.labels, self.batch_size, self._amp)
+        return self._like(lambda: images, seeds)
+
+    def part(self, rows: Sequence[int]) -> "View":
+        """The view of some of its images; what the model said of them is kept, and not asked again."""
+        if list(rows) == list(range(len(self))):
+            return self
+        part = self._like(lambda: self.images[list(rows)], [self.seeds[row] for row in rows])
+        part.__dict__["logits"] = self.logits[list(rows)]
+        return part
+
+    def grey(self, brightness: float) -> Tensor:
+        """A grey of brightness 0 (black) to 1 (white) as the model is fed it, (3, 1, 1)."""
+        mean, deviation = (self.images.new_tensor(part).view(3, 1, 1) for part in self._normalisation)
+        return (brightness - mean) / deviation
+
+    def _like(self, load: Callable[[], Tensor], seeds: Sequence[int]) -> "View":
+        """A view of other images, all else being the same."""
+        rest = (self.labels, self.batch_size, self._amp, self._normalisation)
+        return View(self.net, self._layer, load, self.size, seeds, *rest)
 
     def pixel_grads(self, classes: Tensor, images: Tensor | None = None) -> Tensor:
         """d logit / d image for classes (J, M): (J, M, 3, H, W), of the view's own images or of others.

@@ -44,11 +44,10 @@ class Bench:
 
     def run(self, methods="gradcam,case", percent=5.0, n=12, correct_only=False, batch_size=5, seed=0, **more):
         return engine.make_run(
-            "rq1",
+            engine.parse_question(more.pop("question", f"rq1:percent={percent}")),
             self.model,
             more.pop("data", self.data),
             parse_methods([methods]),
-            parameters={"percent": percent},
             n=n,
             seed=seed,
             correct_only=correct_only,
@@ -335,7 +334,7 @@ def test_what_can_change_a_score_makes_another_run(bench, tmp_path):
         bench.run(n=13),
         bench.run(seed=1),
         bench.run(correct_only=True),
-        bench.run(threshold=70.0),
+        bench.run(question="rq1:threshold=70"),
         bench.run(reference_data=other),
         bench.run(batch_size=3),
     ]
@@ -351,7 +350,7 @@ def test_what_cannot_be_run_is_one_line(bench, settings, says):
 
 def test_an_unknown_question_offers_the_nearest():
     with pytest.raises(SalcheckError, match="did you mean rq1"):
-        engine.find_question("rq11")
+        engine.parse_question("rq11")
 
 
 def test_the_summary_counts_what_was_left_out(bench):

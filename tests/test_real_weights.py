@@ -32,7 +32,10 @@ def test_grad_cam_of_a_resnet_is_its_class_activation_map(resnet50, shared):
 def test_case_parts_the_top_two_classes_that_grad_cam_mixes(resnet50, shared):
     view, classes = see(resnet50, shared)
     overlap = {
-        name: score(view, parse_method(name).saliency(view, classes), percent=5).values["overlap"].nanmean().item()
+        name: score(view, classes, parse_method(name).saliency(view, classes), percent=5)
+        .values["overlap"]
+        .nanmean()
+        .item()
         for name in ("layercam", "gradcam", "case:contrast=logits", "random")
     }
     assert overlap["layercam"] > overlap["gradcam"] > overlap["case:contrast=logits"]

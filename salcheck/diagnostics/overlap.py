@@ -14,11 +14,17 @@ import torch
 from torch import Tensor
 
 from salcheck.diagnostics import Scores
-from salcheck.regions import blank, set_size, top_set, upsample
+from salcheck.regions import blank, check_percent, set_size, top_set, upsample
 from salcheck.view import View
 
+IMAGES = False
 
-def score(view: View, maps: Tensor, *, percent: float) -> Scores:
+
+def check(*, percent: float) -> None:
+    check_percent(percent)
+
+
+def score(view: View, classes: Tensor, maps: Tensor, *, percent: float = 5.0) -> Scores:
     """`overlap` in percent of K, and `tied`, percent of the sets chosen by position among equal values.
 
     maps: (B, 2, h, w). Both values are NaN where either map is blank; the note names the first that is.
@@ -29,8 +35,8 @@ def score(view: View, maps: Tensor, *, percent: float) -> Scores:
     notes = [why[2 * i] or why[2 * i + 1] for i in range(B)]
     mask, tied = top_set(pixels, percent)
     K = set_size(percent, view.size[0] * view.size[1])
-    missing = torch.tensor([note is not None for note in notes])
+    missing = torch.tensor([note is not None for note in notes])[:, None]
     common = (mask[:, 0] & mask[:, 1]).count_nonzero(dim=(-2, -1))
     # In double precision scores equally far from a threshold stay equally far: tests rank those distances.
     values = {"overlap": 100 * common.cpu().double() / K, "tied": 50 * tied.sum(dim=1).cpu().double() / K}
-    return Scores({name: value.masked_fill(missing, torch.nan) for name, value in values.items()}, notes)
+    return Scores({name: v[:, None].masked_fill(missing, torch.nan) for name, v in values.items()}, notes, [percent])

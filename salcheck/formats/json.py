@@ -10,6 +10,10 @@ def render(report: Report) -> str:
     records = []
     for section in report.sections:
         about = {k: section.about[k] for k in ("model", "layer", "dtype", "dataset", "reference", "seed", "drawn")}
-        about |= {"unit": section.question.unit, "remarks": list(section.remarks), **section.parameters}
+        about |= {
+            "unit": section.question.metrics[section.question.metric].title,
+            "remarks": list(section.remarks),
+            **section.parameters,
+        }
         records += [{**line.values, **about} for line in section.lines]
     return json.dumps(records, indent=2, ensure_ascii=False) + "\n"

@@ -19,7 +19,7 @@ def _section(section: Section) -> str:
         f"## {about['question']}: {section.question.title}",
         "",
         f"{_text(about['subject'])}, layer {_text(about['layer'])}, run {about['run']}: "
-        f"{section.question.unit}; {settings}. Source: {section.question.source}.",
+        f"{section.question.metrics[section.question.metric].title}; {settings}. Source: {section.question.source}.",
         "",
     ]
     below = f"< {parameters['threshold']:g}"

@@ -28,7 +28,6 @@ import hashlib
 import inspect
 import json
 import re
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,7 +36,7 @@ from typing import Any
 
 from torch import Tensor
 
-from salcheck import folder
+from salcheck import folder, parameters
 from salcheck.datasets import Dataset
 from salcheck.errors import SalcheckError
 from salcheck.references import Need
@@ -112,13 +111,13 @@ class Method:
     def options(self) -> list[str]:
         """Its parameters with their defaults, and the other values where these are words: `k=1`."""
         words = getattr(self.module, "VALUES", {})
-        return [_option(name, known, words.get(name, "")) for name, known in _defaults(self.module).items()]
+        there = _known(self.module)
+        return [parameters.option(name, parameter, words.get(name, "")) for name, parameter in there.items()]
 
     @property
     def spec(self) -> str:
         """The shortest way to write it, the same for every way it may have been typed."""
-        changed = {k: v for k, v in self.parameters.items() if v != _defaults(self.module)[k].default}
-        return self.name + (":" + ",".join(f"{k}={_write(v)}" for k, v in sorted(changed.items())) if changed else "")
+        return parameters.spell(self.name, self.parameters, _known(self.module))
 
     @property
     def key(self) -> str:
@@ -154,17 +153,9 @@ def parse_method(text: str) -> Method:
     """`case` or `case:contrast=logits,k=3`; raises SalcheckError with the nearest names."""
     typed, (name, _, rest) = text.strip(), text.strip().partition(":")
     name = folder.canonical("methods", name.strip())
-    known = _defaults(folder.load("methods", name))
-    given: dict[str, Any] = {}
-    for part in filter(None, rest.split(",")):
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals:
-            raise SalcheckError(f"'{part}' in '{typed}' is no parameter: write {name}:key=value,key=value")
-        if key not in known:
-            there = f"parameter of {name}"
-            raise SalcheckError(_unknown_parameter(there, key, list(known)))
-        given[key] = _read(f"{name}:{key}", value, known[key].annotation)
-    return Method(name, {k: given.get(k, p.default) for k, p in known.items()}, typed)
+    there = _known(folder.load("methods", name))
+    given = parameters.parse(name, rest, there, typed)
+    return Method(name, {k: given.get(k, p.default) for k, p in there.items()}, typed)
 
 
 def parse_methods(texts: Sequence[str]) -> list[Method]:
@@ -226,37 +217,5 @@ def controls() -> list[Method]:
     return [method for method in every() if method.always]
 
 
-def _unknown_parameter(kind: str, key: str, known: list[str]) -> str:
-    return folder.unknown(kind, key, known) if known else f"unknown {kind} '{key}': it has none"
-
-
-def _defaults(module: ModuleType) -> dict[str, inspect.Parameter]:
-    parameters = inspect.signature(module.saliency, eval_str=True).parameters
-    return {k: p for k, p in parameters.items() if p.kind is p.KEYWORD_ONLY and k != "reference"}
-
-
-def _read(where: str, text: str, kind: Any) -> Any:
-    """`text` as the annotated type of the parameter."""
-    if typing.get_origin(kind) is typing.Literal:
-        choices = [str(choice) for choice in typing.get_args(kind)]
-        if text in choices:
-            return text
-        raise SalcheckError(f"{where}={text}: it is one of {', '.join(choices)}")
-    if kind is bool:
-        if text.lower() in ("true", "false", "1", "0", "yes", "no"):
-            return text.lower() in ("true", "1", "yes")
-        raise SalcheckError(f"{where}={text}: it is true or false")
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise SalcheckError(f"{where}={text}: it takes {kind.__name__} values") from error
-
-
-def _option(name: str, known: inspect.Parameter, words: str) -> str:
-    choices = typing.get_args(known.annotation) if typing.get_origin(known.annotation) is typing.Literal else ()
-    others = words or ", ".join(str(word) for word in choices if word != known.default)
-    return f"{name}={_write(known.default)}" + (f" (or {others})" if others else "")
-
-
-def _write(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _known(module: ModuleType) -> dict[str, inspect.Parameter]:
+    return parameters.known(module.saliency, but="reference")

@@ -10,18 +10,17 @@ The map sums to s_u(x) - s_u(x') up to the error of the integration (completenes
 Departures:
 - The integral is by Gauss-Legendre quadrature, which needs fewer steps than the paper's sum of equal ones.
 - The paper's baseline is black. `mean`, the default, is zero in the units that the model is fed: the dataset's mean
-  colour, which is neither dark nor bright. `blur` is the image itself, blurred (Sturmfels et al., Distill 2020):
-  no colour is then left out for being that of the baseline.
+  colour, which is neither dark nor bright; `zero` is the paper's. `blur` is the image itself, blurred (Sturmfels et
+  al., Distill 2020): no colour is then left out for being that of the baseline.
 """
 
-import math
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
+from salcheck.canvas import canvas
 from salcheck.errors import SalcheckError
 from salcheck.methods._averaging import average_grads
 from salcheck.view import View
@@ -29,17 +28,17 @@ from salcheck.view import View
 SOURCE = "Sundararajan et al., ICML 2017"
 COST = "steps forwards, steps * M backwards"
 
-BLUR = 0.05  # standard deviation of the blurred baseline in shorter sides: no object is left to see
 
-
-def saliency(view: View, classes: Tensor, *, steps: int = 50, baseline: Literal["mean", "blur"] = "mean") -> Tensor:
+def saliency(
+    view: View, classes: Tensor, *, steps: int = 50, baseline: Literal["mean", "blur", "zero"] = "mean"
+) -> Tensor:
     """Integrated gradients at pixel resolution (B, M, H, W), signed, for classes (B, M).
 
     steps: points on the path. baseline: where the path begins. Raises SalcheckError for less than one step.
     """
     if steps < 1:
         raise SalcheckError(f"integratedgradients:steps={steps}: it takes 1 step or more on the path")
-    start = baseline_images(view, baseline)
+    start = canvas(view, baseline)
     change = view.images - start
     nodes, weights = (torch.from_numpy(half) / 2 for half in np.polynomial.legendre.leggauss(steps))
     shares = (nodes + 0.5).to(change)
@@ -48,11 +47,3 @@ def saliency(view: View, classes: Tensor, *, steps: int = 50, baseline: Literal[
         return start[of] + shares[n].view(-1, 1, 1, 1) * change[of]
 
     return (change[:, None] * average_grads(view, classes, weights, on_path)).sum(dim=2)
-
-
-def baseline_images(view: View, baseline: str) -> Tensor:
-    """Where the paths of the images begin, (B, 3, H, W)."""
-    if baseline == "mean":
-        return torch.zeros_like(view.images)
-    sigma = BLUR * min(view.size)
-    return gaussian_blur(view.images, 2 * math.ceil(3 * sigma) + 1, sigma)

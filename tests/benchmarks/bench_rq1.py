@@ -55,11 +55,10 @@ def main() -> None:
 def make_run(model: Model, dataset: Dataset, n: int) -> Run:
     """rq1 over the first n images of the seed's order, with a made-up confusion matrix."""
     run = engine.make_run(
-        "rq1",
+        engine.parse_question("rq1"),
         model,
         dataset,
         parse_methods(["gradcam,hirescam,layercam,case:contrast=logits"]),
-        parameters={},
         reference_data=dataclasses.replace(dataset, items=[]),
         n=n,
         seed=0,

@@ -5,6 +5,8 @@ import torch
 from salcheck.diagnostics.overlap import score
 from tests.nets import make_images, make_net, make_view
 
+CLASSES = torch.tensor([[0, 1]])  # not read: the maps are given
+
 
 @pytest.fixture(scope="module")
 def view():
@@ -20,26 +22,26 @@ def test_equals_sets_made_by_a_stable_sort_of_pixels(view):
     maps = torch.rand(1, 2, 40, 40, generator=torch.Generator().manual_seed(0))
     for percent in (5, 20, 50):
         expected = by_hand(*maps[0].numpy(), size=round(percent / 100 * 1600))
-        assert score(view, maps, percent=percent).values["overlap"].item() == pytest.approx(expected)
+        assert score(view, CLASSES, maps, percent=percent).values["overlap"].item() == pytest.approx(expected)
 
 
 def test_a_map_agrees_with_itself_and_with_its_double(view):
     one = torch.rand(1, 1, 7, 7)
-    assert score(view, torch.cat([one, one], 1), percent=5).values["overlap"].item() == 100
-    assert score(view, torch.cat([one, one * 3], 1), percent=5).values["overlap"].item() == 100
+    assert score(view, CLASSES, torch.cat([one, one], 1), percent=5).values["overlap"].item() == 100
+    assert score(view, CLASSES, torch.cat([one, one * 3], 1), percent=5).values["overlap"].item() == 100
 
 
 def test_disjoint_maps_share_nothing(view):
     maps = torch.zeros(1, 2, 2, 2)
     maps[0, 0, 0, 0] = maps[0, 1, 1, 1] = 1
-    assert score(view, maps, percent=5).values["overlap"].item() == 0
+    assert score(view, CLASSES, maps, percent=5).values["overlap"].item() == 0
 
 
 def test_independent_noise_shares_about_the_size_of_its_sets():
     """Spec 9.2: i.i.d. pixels about k %; on a 7x7 grid upsampled a little more."""
     generator = torch.Generator().manual_seed(0)
     wide = make_view(make_net("test_resnet"), make_images(count=400, side=224)[:, :, :, :])
-    pixels = score(wide, torch.rand(400, 2, 7, 7, generator=generator), percent=5).values["overlap"]
+    pixels = score(wide, CLASSES, torch.rand(400, 2, 7, 7, generator=generator), percent=5).values["overlap"]
     assert 5 < pixels.mean() < 10
     assert pixels.median() < pixels.mean()
 
@@ -47,28 +49,28 @@ def test_independent_noise_shares_about_the_size_of_its_sets():
 def test_two_blank_maps_do_not_agree(view):
     good, blank = torch.rand(1, 1, 7, 7), torch.zeros(1, 1, 7, 7)
     for pair in ([blank, blank], [good, blank], [blank, good]):
-        scores = score(view, torch.cat(pair, 1), percent=5)
+        scores = score(view, CLASSES, torch.cat(pair, 1), percent=5)
         assert scores.values["overlap"].isnan().all()
         assert scores.notes == ["blank: no positive value"]
-    assert score(view, torch.cat([good, good], 1), percent=5).notes == [None]
+    assert score(view, CLASSES, torch.cat([good, good], 1), percent=5).notes == [None]
 
 
 def test_negative_evidence_does_not_count(view):
     signed = torch.randn(1, 2, 7, 7, generator=torch.Generator().manual_seed(2))
-    values = [score(view, maps, percent=5).values["overlap"].item() for maps in (signed, signed.clamp(min=0))]
+    values = [score(view, CLASSES, maps, percent=5).values["overlap"].item() for maps in (signed, signed.clamp(min=0))]
     assert values[0] == values[1]
 
 
 def test_ties_are_counted_as_a_share_of_the_sets(view):
     flat = torch.zeros(1, 2, 40, 40)
     flat[..., :20] = 1  # 800 equal pixels for a set of 80
-    assert score(view, flat, percent=5).values["tied"].item() == 100
+    assert score(view, CLASSES, flat, percent=5).values["tied"].item() == 100
 
 
 def test_a_map_that_is_not_finite_has_no_score(view):
     for bad in (float("nan"), float("inf")):
         maps = torch.rand(1, 2, 7, 7)
         maps[0, 1, 3, 3] = bad
-        scores = score(view, maps, percent=5)
+        scores = score(view, CLASSES, maps, percent=5)
         assert scores.values["overlap"].isnan().all()
         assert scores.notes == ["blank: not finite"]

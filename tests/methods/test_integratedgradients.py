@@ -4,6 +4,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
+from salcheck.canvas import canvas
 from salcheck.errors import SalcheckError
 from salcheck.methods import integratedgradients
 from salcheck.view import FEATURES, View
@@ -13,22 +14,22 @@ CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_vit"])
-@pytest.mark.parametrize("baseline", ["mean", "blur"])
+@pytest.mark.parametrize("baseline", ["mean", "blur", "zero"])
 def test_equals_captum_at_equal_steps(name, baseline):
     net, images = make_net(name), make_images(side=SIDES.get(name, 96))
     view = make_view(net, images)
-    start = integratedgradients.baseline_images(view, baseline)
+    start = canvas(view, baseline)
     peer = captum.attr.IntegratedGradients(net)
     expected = [peer.attribute(images, start, target=column, n_steps=4).sum(1) for column in CLASSES.T]
     maps = integratedgradients.saliency(view, CLASSES, steps=4, baseline=baseline)
     assert torch.allclose(maps, torch.stack(expected, 1).float(), atol=1e-6)
 
 
-@pytest.mark.parametrize("baseline", ["mean", "blur"])
+@pytest.mark.parametrize("baseline", ["mean", "blur", "zero"])
 def test_sums_to_the_score_s_change_from_the_baseline(baseline):
     net, images = make_net("test_vit"), make_images(side=160)
     view = make_view(net, images)
-    start = integratedgradients.baseline_images(view, baseline)
+    start = canvas(view, baseline)
     change = (net(images) - net(start)).gather(1, CLASSES)
     assert change.abs().min() > 0.01
     maps = integratedgradients.saliency(view, CLASSES, steps=24, baseline=baseline)
@@ -46,7 +47,7 @@ def test_one_step_is_exact_for_a_linear_network():
 
 def test_the_blurred_baseline_is_a_gaussian_of_a_twentieth_of_the_shorter_side():
     images = make_images(side=60)[:, :, :, :40]
-    start = integratedgradients.baseline_images(make_view(make_net("test_resnet"), images), "blur")
+    start = canvas(make_view(make_net("test_resnet"), images), "blur")
     expected = gaussian_filter(images.numpy(), sigma=2, radius=6, mode="mirror", axes=(2, 3))
     assert start.numpy() == pytest.approx(expected, abs=1e-5)
 
