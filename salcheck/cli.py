@@ -73,7 +73,10 @@ METHODS = (
     f"One or more of {', '.join(folder.names('methods'))}, or quick (those that cost next to nothing), or all; "
     "case:contrast=logits,k=3 sets parameters."
 )
-ASKED = " ".join(f"{name}: {question.title}" for name, question in QUESTIONS.items())
+ASKED = (
+    f"One or more of {', '.join(QUESTIONS)}; rq2:fill=blur,percent=5+50 sets parameters. "
+    "What they ask and what can be set: salcheck questions."
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -211,11 +214,13 @@ def report(
         int | None, typer.Option(help="Only this run, by its number.", metavar="ID", callback=_number)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write to this file instead of the terminal.", metavar="FILE")
+        Path | None, typer.Option(help="Write to this file, and pictures of curves beside report.md.", metavar="FILE")
     ] = None,
     db: Db = None,
 ) -> None:
     """Say what the stored scores say. Tables, tests, controls and verdicts."""
+    from salcheck.cache import atomic_write
+    from salcheck.pictures import draw_pictures
     from salcheck.report import make_report
     from salcheck.store import Store, default_db
 
@@ -223,11 +228,15 @@ def report(
     chosen = format or (suffix if suffix in folder.names("formats") else "text")
     form = folder.load("formats", chosen)
     with Store(db or default_db(), create=False) as store:
-        text = form.render(make_report(store, question, run))
+        made = make_report(store, question, run)
     if out is None:
-        typer.echo(text, nl=False)
-    else:
-        _write(out, text)
+        typer.echo(form.render(made, {}), nl=False)
+        return
+    try:
+        pictures = draw_pictures(made, out) if getattr(form, "PICTURES", False) else {}
+        atomic_write(out, lambda file: file.write(form.render(made, pictures).encode()))
+    except OSError as error:
+        raise SalcheckError(f"cannot write '{out}': {error.strerror}; name another with --out") from error
 
 
 @app.command()
@@ -237,6 +246,14 @@ def methods() -> None:
     from salcheck.terminal import print_methods
 
     print_methods(every())
+
+
+@app.command()
+def questions() -> None:
+    """List the questions. What each asks, where it was published, what can be set."""
+    from salcheck.terminal import print_questions
+
+    print_questions(QUESTIONS.values())
 
 
 @app.command()
@@ -280,15 +297,6 @@ def _references(methods: Any, model: Any, reference: Path | None, batch_size: in
         notes += [f"no reference images (--reference DIR): {'; '.join(without)}"] if without else []
     with progress("reference", "images") as show:
         return methods, references.build(needs, model, held, cache_folder(), batch_size, show).values, notes
-
-
-def _write(file: Path, text: str) -> None:
-    from salcheck.cache import atomic_write
-
-    try:
-        atomic_write(file, lambda out: out.write(text.encode()))
-    except OSError as error:
-        raise SalcheckError(f"cannot write '{file}': {error.strerror}; name another with --out") from error
 
 
 def main() -> None:

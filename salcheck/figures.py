@@ -41,7 +41,7 @@ def draw_overlays(
         _overlay(figure, axis, picture, values)
         axis.set_title(title, fontsize=10, parse_math=False)
     figure.supxlabel(textwrap.fill(footer, 50 * columns), fontsize=9, parse_math=False)
-    _save(figure, file)
+    save(figure, file)
 
 
 def draw_sheet(
@@ -80,10 +80,11 @@ def draw_sheet(
             _blend(axis, picture, values)
             axis.text(0.03, 0.97, str(m + 1), color="white", fontsize=7, va="top", transform=axis.transAxes)
     figure.text(0.5, 0.1 / height, textwrap.fill(footer, int(13 * width)), fontsize=7.5, ha="center", parse_math=False)
-    _save(figure, file)
+    save(figure, file)
 
 
-def _save(figure: Figure, file: Path) -> None:
+def save(figure: Figure, file: Path) -> None:
+    """Writes a figure as a PNG, whole or not at all."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks shows as boxes
         atomic_write(file, lambda out: figure.savefig(out, format="png", dpi=110))

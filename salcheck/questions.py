@@ -26,8 +26,9 @@ class Question:
 
     `roles` are the classes that each method explains. The claim is on `metric`, one of `metrics`: with a `threshold`,
     it holds for a method whose scores are better than that; without one, for a method that is better than every
-    control on the same images. `level` says what a score's level is, `variants` which settings the field disagrees
-    on (`layer` is the model's, all others are the diagnostic's).
+    control on the same images. `paired` says whether methods are compared with each other at all, `level` what a
+    score's level is, `variants` which settings the field disagrees on (`layer` is the model's, all others are the
+    diagnostic's).
     """
 
     name: str
@@ -40,6 +41,7 @@ class Question:
     source: str
     level: str = ""
     threshold: float | None = None
+    paired: bool = True
     parameters: Mapping[str, Any] = field(default_factory=dict)
     variants: Sequence[Mapping[str, Any]] = ()
 
@@ -49,7 +51,7 @@ BETTER = "better than every control"
 
 def _quality_metrics() -> dict[str, Metric]:
     """Libra-CAM's measures of the map as it is, calibrated on what it is measured with, and on something else."""
-    metrics = {}
+    metrics: dict[str, Metric] = {}
     for suffix, words in (("_out_of_loop", "calibrated elsewhere"), ("_in_loop", "calibrated here"), ("", "as it is")):
         metrics |= {
             f"change{suffix}": Metric(f"score through the map minus score, {words}", HIGHER),
@@ -85,6 +87,7 @@ ROWS = (
         source="CASE, arXiv 2506.07327 v3, section 4 (research question 1)",
         level="% of the picture",
         threshold=50.0,
+        paired=False,
         variants=({"percent": 20.0}, {"layer": "paper"}),
     ),
     Question(
@@ -193,7 +196,13 @@ ROWS = (
         claim=BETTER,
         source="Libra-CAM, Lee and Han, IJCAI 2022",
         level="% of the pixels zeroed, the lowest first",
-        variants=({"output": "logit"}, {"fill": "blur"}, {"fill": "zero"}, {"layer": "paper"}),
+        variants=(
+            {"output": "logit"},
+            {"fill": "zero"},
+            {"fill": "blur", "calibrate_on": "mean"},
+            {"mode": "unrectified"},
+            {"layer": "paper"},
+        ),
     ),
     Question(
         name="averagedrop",

@@ -1,7 +1,10 @@
 """Tests, effects and intervals: numbers in, numbers out. No torch, no SQL."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,11 +18,11 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Summary:
-    """What is said of one method's scores against a threshold; None where there are too few to say it.
+    """What is said of one method's scores, against a threshold if there is one; None where there is too little.
 
-    below: share in 0...1 under the threshold. effect: matched-pairs rank-biserial correlation in -1...1,
-    positive where scores lie below the threshold. wilcoxon, sign: one-sided p-values for "below".
-    low, high: percentile bootstrap interval of the median, 95 %. at_threshold: scores equal to it.
+    low, high: percentile bootstrap interval, 95 %, of the median with a threshold and of the mean without. beyond:
+    share in 0...1 on the claimed side of the threshold. effect: matched-pairs rank-biserial correlation in -1...1,
+    positive on the claimed side. wilcoxon, sign: one-sided p-values for that side. at_threshold: scores equal to it.
     """
 
     n: int
@@ -28,32 +31,116 @@ class Summary:
     sd: float | None = None
     low: float | None = None
     high: float | None = None
-    below: float | None = None
+    beyond: float | None = None
     at_threshold: int = 0
     wilcoxon: float | None = None
     sign: float | None = None
     effect: float | None = None
 
 
-def summarise(values: ArrayLike, threshold: float, seed: int = 0) -> Summary:
-    """The summary of scores (n,), none of them NaN, tested one-sided for lying below the threshold."""
+@dataclass(frozen=True)
+class Comparison:
+    """One method's scores beside another's on the same images; None where no image has both, or one says nothing.
+
+    difference: mean of the first minus the second, with its percentile bootstrap interval, 95 %. effect: matched-pairs
+    rank-biserial correlation in -1...1, positive where the first is better. wilcoxon, t: two-sided p-values of the
+    paired tests. t_one_sided: that the first is better. welch: the two-sided test that forgets which image is which.
+    equal: images on which both are the same.
+    """
+
+    n: int
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    effect: float | None = None
+    wilcoxon: float | None = None
+    t: float | None = None
+    t_one_sided: float | None = None
+    welch: float | None = None
+    equal: int = 0
+
+
+def summarise(values: ArrayLike, threshold: float | None, seed: int = 0, *, above: bool = False) -> Summary:
+    """The summary of scores (n,), none of them NaN, tested one-sided for lying below the threshold, or above it."""
     scores = np.asarray(values, dtype=float)
     if scores.size == 0:
         return Summary(n=0)
-    low, high = median_interval(scores, seed)
-    return Summary(
+    low, high = interval(scores, np.mean if threshold is None else np.median, seed)
+    plain = Summary(
         n=scores.size,
         mean=float(scores.mean()),
         median=float(np.median(scores)),
         sd=float(scores.std(ddof=1)) if scores.size > 1 else None,
         low=low,
         high=high,
-        below=float((scores < threshold).mean()),
-        at_threshold=int((scores == threshold).sum()),
-        wilcoxon=wilcoxon_below(scores, threshold),
-        sign=sign_test_below(scores, threshold),
-        effect=rank_biserial_below(scores, threshold),
     )
+    if threshold is None:
+        return plain
+    oriented, limit = (-scores, -threshold) if above else (scores, threshold)
+    return dataclasses.replace(
+        plain,
+        beyond=float((oriented < limit).mean()),
+        at_threshold=int((scores == threshold).sum()),
+        wilcoxon=wilcoxon_below(oriented, limit),
+        sign=sign_test_below(oriented, limit),
+        effect=rank_biserial_below(oriented, limit),
+    )
+
+
+def compare(first: ArrayLike, second: ArrayLike, *, higher_is_better: bool, seed: int = 0) -> Comparison:
+    """Scores (n,) of two methods on the same images in the same order; images where either is NaN are left out."""
+    one, two = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    both = np.isfinite(one) & np.isfinite(two)
+    one, two = one[both], two[both]
+    if one.size == 0:
+        return Comparison(n=0)
+    differences = one - two
+    low, high = interval(differences, np.mean, seed)
+    worse = -differences if higher_is_better else differences  # below 0 where the first is better
+    told = Comparison(
+        n=one.size,
+        difference=float(differences.mean()),
+        low=low,
+        high=high,
+        effect=rank_biserial_below(worse, 0.0),
+        wilcoxon=_wilcoxon(worse, "two-sided"),
+        equal=int((differences == 0).sum()),
+    )
+    if one.size < 2 or np.ptp(differences) == 0:
+        return told
+    return dataclasses.replace(
+        told,
+        t=float(stats.ttest_1samp(worse, 0.0).pvalue),
+        t_one_sided=float(stats.ttest_1samp(worse, 0.0, alternative="less").pvalue),
+        welch=float(stats.ttest_ind(one, two, equal_var=False).pvalue),
+    )
+
+
+def bands(values: NDArray[np.float64], seed: int = 0) -> tuple[NDArray[np.float64], ...]:
+    """Mean of curves (n, L) at each level, and its percentile bootstrap interval, 95 %: three times (L,).
+
+    Whole curves are resampled; at a level where some are NaN the mean is of the others. NaN where all are.
+    """
+    there = np.isfinite(values)
+    filled = np.where(there, values, 0.0)
+    rng, chunks = np.random.default_rng(seed), max(1, RESAMPLES * len(values) // 10_000_000)
+    means = []
+    for size in np.diff(np.linspace(0, RESAMPLES, chunks + 1).astype(int)):
+        times = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=size).astype(float)
+        with np.errstate(invalid="ignore"):
+            means.append((times @ filled) / (times @ there))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice")
+        low, high = np.nanquantile(np.concatenate(means), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    with np.errstate(invalid="ignore"):
+        return filled.sum(0) / there.sum(0), low, high
+
+
+def rank_agreement(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Kendall's tau-b of two rankings of the same methods by their numbers; None for fewer than two, or all equal."""
+    if len(first) < 2 or len(set(first)) < 2 or len(set(second)) < 2:
+        return None
+    return float(stats.kendalltau(first, second).statistic)
 
 
 def wilcoxon_below(scores: NDArray[np.float64], threshold: float) -> float:
@@ -62,10 +149,13 @@ def wilcoxon_below(scores: NDArray[np.float64], threshold: float) -> float:
     1 where every score equals the threshold: that is no evidence. Exact for small samples, else by the normal
     approximation (scipy's rule). It tests the pseudo-median under symmetry.
     """
-    differences = scores - threshold
+    return _wilcoxon(scores - threshold, "less")
+
+
+def _wilcoxon(differences: NDArray[np.float64], alternative: str) -> float:
     if not differences.any():
         return 1.0
-    return float(stats.wilcoxon(differences, alternative="less", zero_method=ZERO_METHOD).pvalue)
+    return float(stats.wilcoxon(differences, alternative=alternative, zero_method=ZERO_METHOD).pvalue)
 
 
 def sign_test_below(scores: NDArray[np.float64], threshold: float) -> float:
@@ -85,13 +175,13 @@ def rank_biserial_below(scores: NDArray[np.float64], threshold: float) -> float:
     return float((ranks[differences < 0].sum() - ranks[differences > 0].sum()) / ranks.sum())
 
 
-def median_interval(scores: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap interval of the median, images resampled; equal scores are their own interval."""
+def interval(scores: NDArray[np.float64], statistic: Callable[..., Any], seed: int = 0) -> tuple[float, float]:
+    """Percentile bootstrap interval of a statistic, images resampled; equal scores are their own interval."""
     if np.ptp(scores) == 0:
         return float(scores[0]), float(scores[0])
     interval = stats.bootstrap(
         (scores,),
-        np.median,
+        statistic,
         n_resamples=RESAMPLES,
         batch=max(1, 10_000_000 // scores.size),  # keeps the resamples in memory below 80 MB
         confidence_level=CONFIDENCE,

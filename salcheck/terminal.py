@@ -9,7 +9,7 @@ import math
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from salcheck import folder, parameters
 from salcheck.cache import atomic_write
 from salcheck.errors import SalcheckError
 from salcheck.explain import NO_CLASS, OVERLAP_PERCENT, Explained
@@ -27,6 +28,7 @@ from salcheck.figures import BRIGHTEST, draw_overlays, draw_sheet, shorten
 from salcheck.folder import one_line
 from salcheck.methods import Method
 from salcheck.models import Model
+from salcheck.questions import Question
 
 STEM_BYTES = 100  # file systems allow 255 for a whole name, and the method comes behind it
 
@@ -91,13 +93,13 @@ class Output:
         self._stems: set[str] = set()
         self._failed = 0
         self._notes = list(notes)
-        for folder in filter(None, (out, raw)):
+        for place in filter(None, (out, raw)):
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                place.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                option = "--out" if folder is out else "--raw"
+                option = "--out" if place is out else "--raw"
                 raise SalcheckError(
-                    f"cannot make folder '{folder}': {error.strerror}; name another with {option}"
+                    f"cannot make folder '{place}': {error.strerror}; name another with {option}"
                 ) from error
         if not as_json:
             _print(f"{model.name}, layer {model.layer}, {model.device}")
@@ -261,6 +263,20 @@ def print_methods(methods: Sequence[Method]) -> None:
             _wrapped(f"cost {method.module.COST or 'nothing'}; {method.module.SOURCE or 'salcheck'}", indent=4)
             if method.options:
                 _wrapped(", ".join(method.options), indent=4)
+
+
+def print_questions(questions: Iterable[Question]) -> None:
+    """What each question asks, what is claimed and from where, what can be set, and what `--variants` changes."""
+    for question in questions:
+        _wrapped(f"{question.name}: {question.title}", indent=2)
+        claim = question.claim if question.threshold is None else f"{question.claim}, threshold={question.threshold:g}"
+        _wrapped(f"{question.metric}; {claim}; {question.source}", indent=4)
+        there = parameters.known(folder.load("diagnostics", question.diagnostic).score, but="explain")
+        _wrapped(", ".join(parameters.option(name, parameter) for name, parameter in there.items()), indent=4)
+        changes = [
+            f"{name}={parameters.write(value)}" for change in question.variants for name, value in change.items()
+        ]
+        _wrapped(f"variants: {', '.join(changes)}", indent=4)
 
 
 def _wrapped(text: str, indent: int) -> None:

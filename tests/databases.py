@@ -1,12 +1,14 @@
 """Small results databases, written row by row with numbers that a test knows."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from salcheck import schema
 from salcheck.store import Store, to_json
 
-Scores = Sequence[float | str | None]  # a string is the note of an image without a score
+Score = float | str | None  # a string is the note of an image without a score
+Scores = Sequence[Score | Sequence[float | None]]  # at one level, or at each of several
 
 
 def add_run(
@@ -20,33 +22,45 @@ def add_run(
     tied: Mapping[str, int] | None = None,
     controls: Sequence[str] = ("random", "center", "edges"),
     question: str = "rq1",
+    metric: str = "overlap",
+    levels: Sequence[float] = (5.0,),
+    model: Mapping[str, Any] | None = None,
     **parameters: Any,
 ) -> int:
     """A run whose method `name` has these scores, image after image; returns its id.
 
     drawn: images of the run, where more were drawn than scored. tied: for a method, on how many of its first
-    images position decided.
+    images position decided. metric, levels: what the scores are of. model: columns that differ from the usual.
     """
-    settings = {"percent": 5.0, "threshold": 50.0, "correct_only": True} | parameters
+    usual = {"percent": 5.0, "threshold": 50.0} if question == "rq1" else {}
+    settings = {**usual, "correct_only": True} | parameters
     n = drawn if drawn is not None else max((len(values) for values in scores.values()), default=0)
-    model = store.identify(schema.models, _model(arch), ["key"])
+    row = _model(arch) | dict(model or {})
+    model_id = store.identify(schema.models, row | {"key": hashlib.sha256(to_json(row).encode()).hexdigest()}, ["key"])
     dataset = store.identify(
         schema.datasets, {"digest": digest, "name": "photos", "root": "/photos", "size": n}, ["digest"]
     )
-    run = store.identify(schema.runs, _run(question, model, dataset, reference, settings, digest, arch), ["key"])
+    run = store.identify(schema.runs, _run(question, model_id, dataset, reference, settings, digest, arch), ["key"])
     images = add_images(store, dataset, n)
     with store.transaction() as connection:
         order = [{"run_id": run, "position": p, "image_id": image} for p, image in enumerate(images)]
         store.put(connection, schema.run_images, order, replace=False)
     for name, values in scores.items():
         method = add_method(store, name, control=name in controls)
-        ids = {"run_id": run, "method_id": method, "level": settings["percent"]}
+        ids = {"run_id": run, "method_id": method}
         rows = [
-            {**ids, "metric": "overlap", "image_id": image, **_score(value)}
+            {**ids, "metric": metric, "image_id": image, **score}
             for image, value in zip(images, values, strict=False)
+            for score in _scores(value, levels)
         ]
         rows += [
-            {**ids, "metric": "tied", "image_id": image, "value": 100.0 * (place < (tied or {}).get(name, 0))}
+            {
+                **ids,
+                "metric": "tied",
+                "level": levels[0],
+                "image_id": image,
+                "value": 100.0 * (place < (tied or {}).get(name, 0)),
+            }
             | {"note": None}
             for place, (image, value) in enumerate(zip(images, values, strict=False))
             if isinstance(value, float | int)
@@ -97,10 +111,14 @@ def _maps(store: Store, run: int, method: str) -> list[dict[str, Any]]:
     ]
 
 
-def _score(value: float | str | None) -> dict[str, Any]:
+def _scores(value: Score | Sequence[float | None], levels: Sequence[float]) -> list[dict[str, Any]]:
     if isinstance(value, str):
-        return {"value": None, "note": value}
-    return {"value": value, "note": None}
+        return [{"level": 0.0, "value": None, "note": value}]
+    values = value if isinstance(value, Sequence) else [value]
+    return [
+        {"level": level, "value": one, "note": "blank: too few" if one is None else None}
+        for level, one in zip(levels, values, strict=True)
+    ]
 
 
 def _model(arch: str) -> dict[str, Any]:
@@ -112,7 +130,7 @@ def _run(
     question: str, model: int, dataset: int, reference: str, settings: Mapping[str, Any], digest: str, arch: str
 ) -> dict[str, Any]:
     return {
-        "key": f"{question} {arch} {digest[:8]} {abs(hash((to_json(settings), reference))) % 10**12}",
+        "key": f"{question} {model} {arch} {digest[:8]} {abs(hash((to_json(settings), reference))) % 10**12}",
         "question": question,
         "model_id": model,
         "dataset_id": dataset,

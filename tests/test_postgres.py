@@ -127,7 +127,7 @@ def test_every_table_and_every_report_is_the_same_as_on_sqlite(url, tmp_path):
         reports = [make_report(opened) for opened in (postgres, sqlite)]
     assert reports[0].sections[0].lines[0].summary.n == 20
     for name in folder.names("formats"):
-        texts = [folder.load("formats", name).render(report) for report in reports]
+        texts = [folder.load("formats", name).render(report, {}) for report in reports]
         assert texts[0] == texts[1]
 
 

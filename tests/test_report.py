@@ -50,7 +50,7 @@ def test_every_figure_is_that_of_the_raw_rows_by_another_route(store, tmp_path):
         values = raw.loc[raw["spec"] == method, "value"]
         p = scipy_stats.wilcoxon(values - 50, alternative="less", zero_method="pratt").pvalue
         sign = scipy_stats.binom.sf((values < 50).sum() - 1, (values != 50).sum(), 0.5)
-        assert [summary.n, summary.mean, summary.median, summary.sd, summary.below] == pytest.approx(
+        assert [summary.n, summary.mean, summary.median, summary.sd, summary.beyond] == pytest.approx(
             [n, mean, median, sd, below]
         )
         assert [summary.wilcoxon, summary.sign] == pytest.approx([p, sign])
@@ -95,7 +95,7 @@ def test_holm_is_over_the_methods_and_not_the_controls(store):
 def test_the_threshold_is_the_run_s_own(store):
     add_run(store, {"case": [60.0] * 8}, threshold=70.0)
     assert lines(store)["case"].verdict == "class-distinct"
-    assert lines(store)["case"].summary.below == 1
+    assert lines(store)["case"].summary.beyond == 1
     assert "scores lie below 70" in remarks(store)
 
 
@@ -261,7 +261,7 @@ def test_a_run_that_is_not_there_is_one_line_with_those_that_are(store):
 
 
 def test_a_question_that_is_not_there_offers_the_nearest(store):
-    with pytest.raises(SalcheckError, match=r"unknown question 'rq11': did you mean rq1\?"):
+    with pytest.raises(SalcheckError, match=r"unknown question 'rq11': did you mean rq1"):
         make_report(store, question="rq11")
 
 
@@ -290,7 +290,7 @@ from salcheck import folder
 from salcheck.report import make_report
 from salcheck.store import Store
 with Store(sys.argv[1], create=False) as store:
-    texts = [folder.load("formats", name).render(make_report(store)) for name in folder.names("formats")]
+    texts = [folder.load("formats", name).render(make_report(store), {}) for name in folder.names("formats")]
 assert all("class-distinct" in text for text in texts)
 print(sorted({"torch", "timm", "torchvision", "PIL"} & set(sys.modules)))
 """

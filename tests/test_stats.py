@@ -6,9 +6,13 @@ import pytest
 from scipy import stats as scipy_stats
 
 from salcheck.stats import (
+    Comparison,
     alike,
+    bands,
+    compare,
     holm,
-    median_interval,
+    interval,
+    rank_agreement,
     rank_biserial_below,
     sign_test_below,
     summarise,
@@ -101,7 +105,7 @@ def test_a_median_above_the_threshold_can_still_reject():
     assert summary.median == 60
     assert summary.wilcoxon == pytest.approx(8e-39, rel=0.1)
     assert summary.sign > 0.85
-    assert (summary.below, summary.low, summary.high) == (0.48, 0, 60)
+    assert (summary.beyond, summary.low, summary.high) == (0.48, 0, 60)
 
 
 def test_a_median_below_the_threshold_need_not_reject():
@@ -109,7 +113,7 @@ def test_a_median_below_the_threshold_need_not_reject():
     assert summary.median == 45
     assert summary.wilcoxon > 0.999
     assert summary.sign == pytest.approx(0.109, abs=0.01)
-    assert summary.below == 0.52
+    assert summary.beyond == 0.52
 
 
 # Effect
@@ -148,7 +152,7 @@ def exact_interval_of_odd(scores):
 def test_interval_has_the_ends_of_the_exact_bootstrap_distribution(n):
     scores = np.arange(n, dtype=float)
     exact = exact_interval_of_odd(scores)
-    assert median_interval(scores) == pytest.approx(exact, abs=max(1, 0.02 * math.sqrt(n)))
+    assert interval(scores, np.median) == pytest.approx(exact, abs=max(1, 0.02 * math.sqrt(n)))
 
 
 @pytest.mark.parametrize("n", [2, 5, 12, 60])
@@ -156,26 +160,26 @@ def test_interval_agrees_with_resampling_image_by_image(n):
     rng = np.random.default_rng(n)
     scores = np.sort(rng.exponential(20, n))
     medians = np.median(scores[rng.integers(0, n, (40_000, n))], axis=1)
-    for own, quantile in zip(median_interval(scores), (0.025, 0.975), strict=True):
+    for own, quantile in zip(interval(scores, np.median), (0.025, 0.975), strict=True):
         near = np.quantile(medians, [quantile - 0.005, quantile + 0.005])
         assert near[0] <= own <= near[1]
 
 
 def test_interval_covers_the_median_about_as_often_as_it_says():
     rng = np.random.default_rng(0)
-    intervals = [median_interval(rng.exponential(1, 80), seed) for seed in range(600)]
+    intervals = [interval(rng.exponential(1, 80), np.median, seed) for seed in range(600)]
     covered = np.mean([low <= math.log(2) <= high for low, high in intervals])
     assert 0.92 < covered < 0.98
 
 
 def test_interval_is_of_scores_repeats_itself_and_does_not_read_their_order():
     scores = np.random.default_rng(0).normal(size=41)
-    low, high = median_interval(scores, seed=3)
+    low, high = interval(scores, np.median, seed=3)
     assert low in scores
     assert high in scores
-    assert median_interval(scores[::-1], seed=3) == (low, high)
-    assert median_interval(np.array([7.0])) == (7, 7)
-    assert median_interval(np.array([7.0] * 8)) == (7, 7)
+    assert interval(scores[::-1], np.median, seed=3) == (low, high)
+    assert interval(np.array([7.0]), np.median) == (7, 7)
+    assert interval(np.array([7.0] * 8), np.median) == (7, 7)
 
 
 # Summary
@@ -195,7 +199,7 @@ def test_one_score_has_no_deviation_and_half_a_chance():
 
 def test_two_scores_by_hand():
     summary = summarise([10, 50], 50)
-    assert (summary.mean, summary.median, summary.below, summary.at_threshold) == (30, 30, 0.5, 1)
+    assert (summary.mean, summary.median, summary.beyond, summary.at_threshold) == (30, 30, 0.5, 1)
     assert summary.sd == pytest.approx(math.sqrt(800))
     assert 0 < summary.wilcoxon <= 0.5
 
@@ -260,3 +264,100 @@ def test_one_image_apart_is_no_twin():
 def test_methods_with_no_map_or_only_blank_ones_are_nobodys_twins():
     assert alike(signatures(a=[], b=[])) == {}
     assert alike(signatures(a=[NAN, NAN], b=[NAN, NAN])) == {}
+
+
+# Above a threshold, and without one
+
+
+def test_above_is_below_turned_over():
+    scores = np.random.default_rng(0).normal(0.2, 1, 40)
+    above, below = summarise(scores, 0.0, above=True), summarise(-scores, 0.0)
+    for name in ("wilcoxon", "sign", "effect", "beyond", "at_threshold"):
+        assert getattr(above, name) == getattr(below, name)
+    assert (above.mean, above.median) == pytest.approx((-below.mean, -below.median))
+    assert above.beyond == (scores > 0).mean()
+    assert above.effect > 0
+
+
+def test_without_a_threshold_there_is_no_test_and_the_interval_is_of_the_mean():
+    scores = np.random.default_rng(0).exponential(1, 200)
+    summary = summarise(scores, None)
+    assert (summary.wilcoxon, summary.sign, summary.effect, summary.beyond) == (None, None, None, None)
+    error = scores.std(ddof=1) / math.sqrt(200)
+    assert summary.low == pytest.approx(scores.mean() - 1.96 * error, abs=0.3 * error)
+    assert summary.high == pytest.approx(scores.mean() + 1.96 * error, abs=0.3 * error)
+
+
+# Two methods on the same images
+
+
+def test_a_comparison_is_that_of_scipy_on_the_images_that_both_have():
+    rng = np.random.default_rng(1)
+    first = rng.normal(0.3, 1, 60)
+    second = first - rng.normal(0.2, 0.5, 60)
+    holes = first.copy()
+    holes[[3, 10]] = NAN
+    second[20] = NAN
+    one, two = np.delete(first, [3, 10, 20]), np.delete(second, [3, 10, 20])
+    found = compare(holes, second, higher_is_better=True)
+    assert (found.n, found.equal) == (57, 0)
+    assert found.difference == pytest.approx((one - two).mean())
+    assert found.wilcoxon == pytest.approx(scipy_stats.wilcoxon(one, two).pvalue)
+    assert found.t == pytest.approx(scipy_stats.ttest_rel(one, two).pvalue)
+    assert found.t_one_sided == pytest.approx(scipy_stats.ttest_rel(one, two, alternative="greater").pvalue)
+    assert found.welch == pytest.approx(scipy_stats.ttest_ind(one, two, equal_var=False).pvalue)
+    assert found.low < found.difference < found.high
+    assert found.welch > 3 * found.t  # which image is which matters here
+
+
+def test_effect_and_one_sided_p_say_which_is_better_and_the_difference_which_is_larger():
+    low, high = np.arange(10.0), np.arange(10.0) + np.linspace(1, 2, 10)
+    up, down = compare(high, low, higher_is_better=True), compare(high, low, higher_is_better=False)
+    assert (up.effect, down.effect) == (1, -1)
+    assert up.difference == down.difference == pytest.approx(1.5)
+    assert up.t_one_sided < 0.001
+    assert down.t_one_sided > 0.999
+    assert up.wilcoxon == down.wilcoxon == pytest.approx(2 / 2**10)
+
+
+def test_two_methods_that_are_one_differ_in_nothing():
+    same = compare([1, 2, 3], [1, 2, 3], higher_is_better=True)
+    assert (same.n, same.difference, same.effect, same.wilcoxon, same.t, same.equal) == (3, 0, 0, 1, None, 3)
+    assert compare([NAN, 1], [1, NAN], higher_is_better=True) == Comparison(n=0)
+
+
+# Curves and rankings
+
+
+def test_bands_are_the_means_and_the_quantiles_of_means_of_whole_curves():
+    curves = np.random.default_rng(2).normal([0, 5, 5], [1, 1, 10], (150, 3))
+    mean, low, high = bands(curves)
+    assert mean == pytest.approx(curves.mean(0))
+    error = curves.std(0, ddof=1) / math.sqrt(150)
+    assert low == pytest.approx(mean - 1.96 * error, abs=0.3 * error.max())
+    assert (high - low) / error == pytest.approx([3.92] * 3, rel=0.1)
+
+
+def test_bands_leave_out_what_is_missing_and_say_nothing_of_nothing():
+    curves = np.array([[1.0, NAN, NAN], [3.0, 4.0, NAN]])
+    mean, low, high = bands(curves)
+    assert mean[:2].tolist() == [2, 4]
+    assert (low[0], high[0], low[1], high[1]) == (1, 3, 4, 4)
+    assert np.isnan([mean[2], low[2], high[2]]).all()
+
+
+def test_bands_do_not_depend_on_how_many_fit_the_memory(monkeypatch):
+    curves = np.random.default_rng(3).normal(0, 1, (50, 2))
+    whole = bands(curves)
+    monkeypatch.setattr("salcheck.stats.RESAMPLES", 300_000)
+    many = bands(curves)
+    for one, other in zip(whole, many, strict=True):
+        assert one == pytest.approx(other, abs=0.03)
+
+
+def test_tau_by_hand():
+    assert rank_agreement([1, 2, 3, 4], [10, 20, 30, 40]) == 1
+    assert rank_agreement([1, 2, 3, 4], [4, 3, 2, 1]) == -1
+    assert rank_agreement([1, 2, 3, 4], [2, 1, 3, 4]) == pytest.approx((5 - 1) / 6)
+    assert rank_agreement([1], [2]) is None
+    assert rank_agreement([1, 1, 1], [1, 2, 3]) is None

@@ -12,12 +12,14 @@ def p_value(p: float | None) -> str:
 
 def figure(value: float | None, digits: int = 1) -> str:
     """A number with so many digits after the point, or nothing where there is none."""
-    return "" if value is None else f"{value:.{digits}f}"
+    if value is None or value != value:  # noqa: PLR0124 (NaN)
+        return ""
+    return f"{value:.{digits}f}"
 
 
-def interval(low: float | None, high: float | None) -> str:
+def interval(low: float | None, high: float | None, digits: int = 1) -> str:
     """[low, high], or nothing."""
-    return "" if low is None or high is None else f"[{low:.1f}, {high:.1f}]"
+    return "" if low is None or high is None else f"[{figure(low, digits)}, {figure(high, digits)}]"
 
 
 def share(value: float | None) -> str:

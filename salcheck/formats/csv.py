@@ -1,27 +1,18 @@
-"""One row per question, arch and method for a spreadsheet, with every figure at full precision."""
+"""One row per question, arch, method and metric for a spreadsheet, with every figure at full precision."""
 
 import csv
 import io
+from collections.abc import Mapping
 
+from salcheck.formats._records import records_of
 from salcheck.report import Report
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet would run text that begins so
 
 
-def render(report: Report) -> str:
+def render(report: Report, pictures: Mapping[tuple[int, str], str]) -> str:
     """Comma-separated values with a header line; empty where there is no number."""
-    records = [
-        {
-            **line.values,
-            "model": s.about["model"],
-            "layer": s.about["layer"],
-            "dtype": s.about["dtype"],
-            "dataset": s.about["dataset"],
-            **s.parameters,
-        }
-        for s in report.sections
-        for line in s.lines
-    ]
+    records = [{**record, **section.parameters} for section in report.sections for record in records_of(section)]
     columns = list(dict.fromkeys(name for record in records for name in record))
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n")

@@ -1,19 +1,30 @@
-"""Records for a program: one object per question, arch and method, with every figure at full precision."""
+"""Records for a program: one object per question, arch, method and metric, with every figure at full precision."""
 
 import json
+from collections.abc import Mapping
 
+from salcheck.formats._records import records_of
 from salcheck.report import Report
 
 
-def render(report: Report) -> str:
-    """A JSON list of objects with question, arch, method, n, mean, median, ..., and where they come from."""
+def render(report: Report, pictures: Mapping[tuple[int, str], str]) -> str:
+    """A JSON list of objects: `table` says whether one is a claim, a mean, a pair of methods or a cross-check."""
     records = []
     for section in report.sections:
-        about = {k: section.about[k] for k in ("model", "layer", "dtype", "dataset", "reference", "seed", "drawn")}
-        about |= {
-            "unit": section.question.metrics[section.question.metric].title,
-            "remarks": list(section.remarks),
-            **section.parameters,
+        about = {k: section.about[k] for k in ("reference", "seed", "drawn")}
+        about |= {"unit": section.metric.title, "remarks": list(section.remarks), **section.parameters}
+        records += [{**record, **about} for record in records_of(section)]
+    records += [
+        {
+            "table": "cross-check",
+            "question": check.question.name,
+            "model": check.about["model"],
+            "run": reading.run,
+            "reading": reading.words,
+            "tau": reading.tau,
+            "ranking": [name for name, _ in reading.ranking],
         }
-        records += [{**line.values, **about} for line in section.lines]
+        for check in report.checks
+        for reading in check.readings
+    ]
     return json.dumps(records, indent=2, ensure_ascii=False) + "\n"

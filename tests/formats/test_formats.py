@@ -2,6 +2,7 @@ import csv
 import io
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -42,7 +43,7 @@ def empty(tmp_path):
 
 
 def render(name, report):
-    return folder.load("formats", name).render(report)
+    return folder.load("formats", name).render(report, {})
 
 
 def cells(row):
@@ -100,8 +101,10 @@ def test_csv_reads_back_by_the_csv_module_and_by_pandas(report):
     records = list(csv.DictReader(io.StringIO(text)))
     table = pd.read_csv(io.StringIO(text))
     lines = [line for section in report.sections for line in section.lines]
-    assert len(records) == len(table) == len(lines) == 8
-    for record, (_, row), line in zip(records, table.iterrows(), lines, strict=True):
+    assert len(records) == len(table)
+    claims = [pair for pair in zip(records, table.iterrows(), strict=True) if pair[0]["table"] == "claim"]
+    assert len(claims) == len(lines) == 8
+    for (record, (_, row)), line in zip(claims, lines, strict=True):
         assert record["method"] == row["method"] == line.method
         assert int(record["n"]) == row["n"] == line.summary.n
         for name in ("mean", "median", "wilcoxon", "low", "sd"):
@@ -120,7 +123,8 @@ def test_csv_has_nothing_that_a_spreadsheet_would_run(report):
 
 
 def test_json_has_one_object_per_line_with_every_figure_in_full(report):
-    records = json.loads(render("json", report), parse_constant=pytest.fail)
+    every = json.loads(render("json", report), parse_constant=pytest.fail)
+    records = [record for record in every if record["table"] == "claim"]
     lines = [line for section in report.sections for line in section.lines]
     assert [record["method"] for record in records] == [line.method for line in lines]
     for record, line in zip(records, lines, strict=True):
@@ -170,3 +174,66 @@ def test_text_counts_blank_maps(report):
 def test_text_has_no_colours_whatever_the_terminal(report, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert "\x1b" not in render("text", report)
+
+
+# Questions that compare methods
+
+
+@pytest.fixture
+def paired(tmp_path):
+    """rq2 at two levels, and the same under two other readings."""
+    rng = np.random.default_rng(0)
+    with Store(str(tmp_path / "paired.db")) as store:
+        for fill, shift in (("mean", 0.0), ("blur", 0.1), ("zero", -0.2)):
+            scores = {
+                name: (rng.uniform(0, 0.2, (20, 2)) + np.array([best, best + 0.1]) + shift).tolist()
+                for name, best in (("gradcam", 0.5), ("case", 0.4), (NASTY, 0.45), ("random", 0.1), ("center", 0.2))
+            }
+            parameters = {"fill": fill, "percent": [5.0, 50.0], "output": "softmax"}
+            add_run(store, scores, question="rq2", metric="drop", levels=(5.0, 50.0), **parameters)
+        yield make_report(store)
+
+
+def test_markdown_of_a_paired_question_has_levels_differences_and_a_cross_check(paired):
+    text = render("md", paired)
+    tables = [block for block in text.split("\n\n") if block.startswith("| ")]
+    for table in tables:
+        assert len({len(cells(row)) for row in table.splitlines()}) == 1
+    claims, pairs, check = tables
+    head, _, *rows = (cells(row) for row in claims.splitlines())
+    assert head[:3] == ["% removed", "method", "N"]
+    assert [row[0] for row in rows] == ["5"] * 5 + ["50"] * 5
+    line = next(line for line in paired.sections[0].lines if (line.method, line.level) == ("gradcam", 50.0))
+    row = next(row for row in rows if row[:2] == ["50", "gradcam"])
+    assert row[3] == f"{line.summary.mean:.3f}"
+    assert row[head.index("beside case")] == f"{line.anchor.comparison.difference:+.3f}"
+    assert row[head.index("beside the hardest control")] == f"{line.hardest.comparison.difference:+.3f} (center)"
+    assert row[-1] == "better than every control"
+    assert len(pairs.splitlines()) == 2 + 2 * (3 * 2 + 2)
+    assert "rq2 under other readings" in text
+    assert [cells(row)[0] for row in check.splitlines()[2:]] == ["as above", "fill=blur", "fill=zero"]
+
+
+def test_markdown_shows_the_pictures_that_it_is_given(paired):
+    text = folder.load("formats", "md").render(paired, {(1, "drop"): "r-run1-drop.png", (9, "drop"): "other.png"})
+    assert "](r-run1-drop.png)" in text
+    assert "other.png" not in text
+
+
+def test_records_hold_claims_means_pairs_and_readings(paired):
+    records = json.loads(render("json", paired), parse_constant=pytest.fail)
+    counts = pd.Series([record["table"] for record in records]).value_counts().to_dict()
+    assert counts == {"claim": 10, "mean": 10, "pair": 16, "cross-check": 3}
+    pair = next(record for record in records if record["table"] == "pair")
+    assert {"method", "against", "level", "difference", "effect", "wilcoxon", "holm", "t", "welch"} <= set(pair)
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_text_of_a_paired_question_fits_and_says_where_the_rest_is(paired, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = render("text", paired)
+    assert max(len(line) for line in text.splitlines()) <= width
+    assert " 5 % removed" in text
+    assert "higher is" in text
+    assert "report.md" in text
+    assert "fill=blur" in text

@@ -1,0 +1,50 @@
+"""A section as flat records, for spreadsheets and programs."""
+
+import dataclasses
+import math
+from typing import Any
+
+from salcheck.section import Section
+
+
+def records_of(section: Section) -> list[dict[str, Any]]:
+    """The lines (`table` is claim), the means of every metric at every level (mean) and the comparisons (pair)."""
+    about = section.about
+    where = {name: about[name] for name in ("question", "run", "arch")}
+    model = {name: about[name] for name in ("model", "layer", "dtype", "dataset")}
+    claims = [{"table": "claim", **line.values, **model} for line in section.lines]
+    means = [
+        {
+            "table": "mean",
+            **where,
+            "method": curve.method,
+            "control": curve.control,
+            "metric": curve.metric,
+            "level": float(level),
+            "n": curve.n,
+            "mean": float(mean),
+            "low": float(low),
+            "high": float(high),
+            **model,
+        }
+        for curve in section.curves
+        for level, mean, low, high in zip(curve.levels, curve.mean, curve.low, curve.high, strict=True)
+        if math.isfinite(mean)
+    ]
+    pairs = [
+        {
+            "table": "pair",
+            **where,
+            "method": pair.method,
+            "control": False,
+            "metric": section.question.metric,
+            "level": pair.level,
+            "against": pair.against,
+            **dataclasses.asdict(pair.comparison),
+            "holm": pair.holm,
+            "holm_t": pair.holm_t,
+            **model,
+        }
+        for pair in section.pairs
+    ]
+    return [*claims, *means, *pairs]

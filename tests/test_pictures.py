@@ -1,0 +1,43 @@
+"""Pictures of curves: the right ones, under names that the text knows, with every method in them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from salcheck import pictures
+from salcheck.report import make_report
+from salcheck.store import Store
+from tests.databases import add_run
+
+
+@pytest.fixture
+def report(tmp_path):
+    rng = np.random.default_rng(0)
+    names = ("gradcam", "case:contrast=logits", "$a_b$ & <c>", "random", "center", "edges")
+    scores = {name: rng.uniform(0, 1, (9, 3)).tolist() for name in names}
+    with Store(str(tmp_path / "salcheck.db")) as store:
+        add_run(store, scores, question="rq2", metric="drop", levels=(5.0, 25.0, 50.0))
+        add_run(store, {"case": [1.0, 2.0], "random": [3.0, 4.0]})  # rq1 has no curve
+        yield make_report(store)
+
+
+def test_every_curve_of_several_levels_is_drawn_beside_the_text(report, tmp_path):
+    names = pictures.draw_pictures(report, tmp_path / "r.md")
+    assert names == {(1, "drop"): "r-run1-drop.png"}
+    assert Image.open(tmp_path / "r-run1-drop.png").size[0] > 500
+
+
+def test_every_method_has_its_line_and_controls_are_grey(report, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(pictures, "save", lambda figure, file: seen.append(figure))
+    pictures.draw_pictures(report, tmp_path / "r.md")
+    (axis,) = seen[0].axes
+    lines = {line.get_label(): line for line in axis.lines}
+    curves = {curve.method: curve for curve in report.sections[0].curves if curve.metric == "drop"}
+    assert set(lines) == {f"{name} (N 9)".replace("$", "\\$") for name in curves}
+    for name, curve in curves.items():
+        line = lines[f"{name} (N 9)".replace("$", "\\$")]
+        assert line.get_ydata() == pytest.approx(curve.mean)
+        assert (line.get_color() == "0.45") == curve.control
+    assert len(axis.collections) == len(curves)  # a band each
+    assert axis.get_xlabel() == "% removed"
