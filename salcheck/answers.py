@@ -59,7 +59,7 @@ def ask(view: View, classes: Tensor, of: Tensor, masks: Masks, paint: Paint, how
 
 
 def _fingerprint(masks: Tensor) -> Tensor:
-    """A 64-bit number (j,) for masks (j, ...), equal for equal masks and, but for a chance of 2 ** -64, no others."""
+    """A 64-bit number (j,) for masks (j, ...): the same for equal masks and, but for a tiny chance, for no others."""
     flat = masks.flatten(1).contiguous()
     words = flat.to(torch.int64) if flat.dtype == torch.bool else flat.float().view(torch.int32).to(torch.int64)
     generator = torch.Generator().manual_seed(0)

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -194,21 +194,31 @@ def ask_all(
     """Asks one question after another, with its variants where they are wanted. What goes wrong with one keeps no
     other from its answers: it is said, and the first error is raised at the end.
     """
-    work = [(question, "") for question in questions]
+    work = [(question, model) for question in questions]
     if with_variants:
-        work = [pair for question in questions for pair in [(question, ""), *variants(question)]]
+        work = [pair for question in questions for pair in [(question, model), *_readings(question, model, say)]]
     errors: list[Exception] = []
-    for question, layer in work:
+    for question, subject in work:
         try:
-            subject = model.at(layer) if layer else model
-            if not layer or subject.layer != model.layer:
-                ask(question, subject)
+            ask(question, subject)
         except Exception as error:
             if errors or len(work) > 1:
                 say(f"salcheck: {question.name} has no answer: {folder.one_line(error)}")
             errors.append(error)
     if errors:
         raise errors[0]
+
+
+def _readings(question: Question, model: Model, say: Callable[[str], None]) -> Iterator[tuple[Question, Model]]:
+    """The question's variants, each with the model as that cuts it; a layer that the model does not have is said."""
+    for reading, layer in variants(question):
+        try:
+            subject = model.at(layer) if layer else model
+        except SalcheckError as error:
+            say(f"{question.name} is not asked at layer={layer}: {error}")
+            continue
+        if not layer or subject.layer != model.layer:
+            yield reading, subject
 
 
 def _shared(items: Sequence[Item], dataset: Dataset, other: Dataset) -> list[str]:

@@ -80,12 +80,11 @@ class Order:
 
     def tied(self, sizes: Sequence[int]) -> Tensor:
         """How many members of the top sets of each size were chosen among equal values: int (J, L)."""
+        pixels = self.values.shape[1]
         ends = torch.tensor(sizes, device=self.values.device)
-        cut = self.values[:, (ends - 1).clamp(min=0)]
-        beyond = self.values[:, ends.clamp(max=self.values.shape[1] - 1)]
-        above = torch.searchsorted(-self.values, -cut)  # the first of the equals
-        within = (cut == beyond) & (ends > 0) & (ends < self.values.shape[1])
-        return torch.where(within, ends - above, torch.zeros_like(above))
+        beyond = self.values[:, ends.clamp(max=pixels - 1)]
+        above = torch.searchsorted(-self.values, -beyond)  # the first of those equal to the best that is left out
+        return torch.where(ends < pixels, (ends - above).clamp(min=0), torch.zeros_like(above))
 
     def positive(self) -> Tensor:
         """How many pixels of each map are positive: int (J,)."""
@@ -111,16 +110,21 @@ def order(maps: Tensor, size: tuple[int, int], ties: Ties = "random", ranking: R
     values, within = flat[:, first].sort(dim=-1, descending=True, stable=True)
     places = torch.arange(flat.shape[1], dtype=torch.int32, device=flat.device).expand_as(within)
     place = torch.empty_like(within, dtype=torch.int32).scatter_(1, first[within], places)
-    return Order(place.unflatten(1, size), values, blank(pixels, 0))
+    return Order(place.unflatten(1, size), values, blank(pixels, 0, maps))
 
 
-def blank(maps: Tensor, percent: float) -> list[str | None]:
-    """Why each of (J, H, W) maps has no top `percent` % worth the name, or None where it has one."""
-    flat = maps.flatten(-2)
+def blank(pixels: Tensor, percent: float, grids: Tensor | None = None) -> list[str | None]:
+    """Why each of (J, H, W) maps has no top `percent` % worth the name, or None where it has one.
+
+    grids: the maps (J, h, w) that were upsampled to pixels, which rounds: a constant one need not stay constant.
+    """
+    flat = pixels.flatten(-2)
     positive = (flat > 0).count_nonzero(-1)
     low, high = flat.amin(-1), flat.amax(-1)  # NaN and infinity come through
     finite = low.isfinite() & high.isfinite()
     constant = low == high
+    if grids is not None:
+        constant |= grids.flatten(-2).amin(-1) == grids.flatten(-2).amax(-1)
     wanted = set_size(percent, flat.shape[-1])
     facts = zip(finite.tolist(), constant.tolist(), positive.tolist(), strict=True)
     return [_why_blank(*fact, wanted) for fact in facts]

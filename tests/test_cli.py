@@ -395,6 +395,45 @@ def test_eval_then_report_in_every_format(tmp_path, toy, images):
     assert "--out" in refused("report", "--db", "own.db", "--out", tmp_path)
 
 
+def test_two_questions_in_one_command_and_pictures_beside_the_report(tmp_path, toy, images):
+    asked = ["rq2:percent=5+25", "contrastive:percent=5+25", "--arch", toy, "--data", images, "-m", "gradcam"]
+    said = run("eval", *asked, "--all-images", "--n", "6").stderr
+    assert "salcheck report --run 1" in said
+    assert "salcheck report --run 2" in said
+    run("report", "--out", "report.md")
+    text = (tmp_path / "report.md").read_text()
+    for name in ("run1-drop", "run1-difference", "run2-contrast", "run2-own", "run2-other"):
+        assert f"](report-{name}.png)" in text
+        assert (tmp_path / f"report-{name}.png").stat().st_size > 5000
+    assert not list(tmp_path.glob("*.tmp*"))
+
+
+def test_variants_ask_the_same_under_other_readings(tmp_path, toy, images):
+    asked = ["rq1", "--variants", "--arch", toy, "--data", images, "-m", "gradcam", "--all-images", "--n", "4"]
+    assert run("eval", *asked).stderr.count("Next: salcheck report") == 2 + (1 if has_paper_layer(toy) else 0)
+    shown = " ".join(run("report").stdout.split())
+    assert "rq1 under other readings" in shown
+    assert "percent=20" in shown
+
+
+def has_paper_layer(arch):
+    from salcheck.models import load_model
+
+    try:
+        return load_model(arch).at("paper").layer != load_model(arch).layer
+    except SalcheckError:
+        return False
+
+
+def test_questions_are_listed_with_what_can_be_set():
+    shown = " ".join(run("questions").stdout.split())
+    for name, question in QUESTIONS.items():
+        assert f"{name}: {question.title}" in shown
+        assert question.source in shown
+    assert "percent=5+10+25+50" in shown
+    assert "fill=mean (or zero, grey, blur, inpaint)" in shown
+
+
 def test_a_report_of_nothing_is_one_line():
     assert "no database 'salcheck.db'" in refused("report")
     assert "unknown format 'pdf'" in refused("report", "--format", "pdf")

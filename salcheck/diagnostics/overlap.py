@@ -30,8 +30,9 @@ def score(view: View, classes: Tensor, maps: Tensor, *, percent: float = 5.0) ->
     maps: (B, 2, h, w). Both values are NaN where either map is blank; the note names the first that is.
     """
     B = len(maps)
-    pixels = upsample(maps.clamp(min=0), view.size)
-    why = blank(pixels.flatten(0, 1), percent)
+    positive = maps.clamp(min=0)
+    pixels = upsample(positive, view.size)
+    why = blank(pixels.flatten(0, 1), percent, positive.flatten(0, 1))
     notes = [why[2 * i] or why[2 * i + 1] for i in range(B)]
     mask, tied = top_set(pixels, percent)
     K = set_size(percent, view.size[0] * view.size[1])
