@@ -4,7 +4,8 @@ mean      the dataset's mean colour, 0 after normalisation
 zero      black, 0 before normalisation
 grey      half way between black and white before normalisation
 blur      the image itself, so blurred that no object is left to see
-inpaint   every removed pixel is the weighted mean of its neighbours (`salcheck.imputation`)
+inpaint   every removed pixel is the weighted mean of its neighbours (`salcheck.imputation`), or the
+          mean colour where none is left
 """
 
 import math
@@ -16,6 +17,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from salcheck.answers import Paint
 from salcheck.errors import SalcheckError
+from salcheck.imputation import impute
 from salcheck.view import View
 
 Fill = Literal["mean", "zero", "grey", "blur", "inpaint"]
@@ -28,15 +30,15 @@ def canvas(view: View, fill: str) -> Tensor:
         return torch.zeros_like(view.images)
     if fill == "blur":
         sigma = BLUR * min(view.size)
-        return gaussian_blur(view.images, 2 * math.ceil(3 * sigma) + 1, sigma)
+        width = 2 * math.ceil(3 * sigma) + 1
+        rows = gaussian_blur(view.images, [width, 1], [sigma, sigma])  # in two passes: a tenth of the time
+        return gaussian_blur(rows, [1, width], [sigma, sigma])
     return view.grey({"zero": 0.0, "grey": 0.5}[fill]).expand_as(view.images)
 
 
 def remover(view: View, fill: str) -> Paint:
     """paint(of, removed): the images `of` (j,) of the batch without the pixels under `removed` (j, H, W)."""
     if fill == "inpaint":
-        from salcheck.imputation import impute
-
         return lambda of, removed: impute(view.images[of], removed)
     behind = canvas(view, fill)
     return lambda of, removed: torch.where(removed[:, None], behind[of], view.images[of])

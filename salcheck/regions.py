@@ -24,11 +24,13 @@ def upsample(maps: Tensor, size: tuple[int, int], align_corners: bool = False) -
 
 
 def check_percent(*percents: float) -> None:
-    """Raises SalcheckError for a set's size that is not in 0...100 % of the picture."""
+    """Raises SalcheckError for a set's size that is not in 0...100 % of the picture, or is there twice."""
     wrong = [percent for percent in percents if not 0 < percent <= 100]
     if wrong or not percents:
         given = f"{wrong[0]:g}" if wrong else "nothing"
         raise SalcheckError(f"percent={given}: it is a part of the picture, above 0 and up to 100")
+    if len(set(percents)) < len(percents):
+        raise SalcheckError("percent names the same part of the picture twice: leave one out")
 
 
 def ranked(scores: Tensor) -> Tensor:

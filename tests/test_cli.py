@@ -324,6 +324,7 @@ def test_references_without_known_classes_are_refused(tmp_path, toy, images):
         (["rq9"], "unknown question 'rq9'.*did you mean rq2 or rq1"),
         (["rq1:percent=0"], "percent=0: it is a part of the picture"),
         (["rq1", "rq2:percent=5+101"], "percent=101: it is a part of the picture"),
+        (["rq2:percent=5+25+5"], "percent names the same part of the picture twice"),
         (["rq1:percent=nan"], "rq1:percent=nan: it takes finite numbers"),
         (["rq1:treshold=5"], "unknown parameter of rq1 'treshold': did you mean threshold"),
         (["rq2:threshold=5"], "unknown parameter of rq2 'threshold'"),

@@ -1,0 +1,45 @@
+"""Deletion: the area under the score's curve while the most salient pixels are removed. Lower is better.
+
+Petsiuk et al., RISE, BMVC 2018, section 4.2. With s_k the score of the class without the k % most salient pixels:
+
+    deletion = integral of s_k over the share of pixels k / 100, 0...1, by the trapezoid rule
+
+The fill is the mean colour, as in the released code. Departures from that code: 20 steps, not one for each row of the
+picture (224); every step holds the same number of pixels to a pixel; equal values are ordered at random, not as the
+sort leaves them; a map that ranks nothing gets no score. fill=inpaint has nothing to impute from when every pixel is
+gone: the last point is then the mean colour.
+"""
+
+from typing import Literal
+
+from torch import Tensor
+
+from salcheck.canvas import Fill
+from salcheck.diagnostics import Scores
+from salcheck.diagnostics._curves import check_steps, curve, named
+from salcheck.regions import Ranking, order
+from salcheck.view import View
+
+
+def check(*, steps: int, **rest: object) -> None:
+    check_steps(steps)
+
+
+def score(
+    view: View,
+    classes: Tensor,
+    maps: Tensor,
+    *,
+    steps: int = 20,
+    fill: Fill = "mean",
+    output: Literal["softmax", "logit"] = "softmax",
+    ties: Literal["random", "position"] = "random",
+    ranking: Ranking = "upsampled",
+) -> Scores:
+    """`deletion` (B,), the area, and `removed` (B, steps + 1), the scores at 0...100 % removed; maps (B, 1, h, w).
+
+    Softmax in 0...1, and so is its area; or logits.
+    """
+    found = order(maps[:, 0], view.size, ties, ranking)
+    line = curve(view, classes, found, steps=steps, fill=fill, output=output, insert=False)
+    return named("deletion", "removed", line, found)
