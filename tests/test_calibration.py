@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from salcheck.methods._calibration import calibrate, masked_softmax
+from salcheck.calibration import calibrate, masked_softmax
 from salcheck.regions import upsample
 from tests.nets import make_images, make_net, make_view
 

@@ -24,23 +24,47 @@ from salcheck.view import View
 STEPS = 10
 
 Mode = Literal["intended", "compat", "unrectified"]
-Masked = Callable[[Tensor, Callable[[slice], Tensor]], Tensor]
+Masked = Callable[[Tensor, Callable[[slice | Tensor], Tensor]], Tensor]
 
 
 def calibrate(maps: Tensor, before: Tensor, masked: Masked, mode: Mode) -> tuple[Tensor, Tensor, Tensor]:
     """Maps (J, H, W) without their lowest tenths, how many these are (J,), and the softmax at each step (J, 10).
 
-    before: (J,) the softmax p of each map's class on the whole image. masked(of, masks): the softmax (j,) of jobs
-    under masks, where `of` (j,) is a job's map and masks(rows) makes the masks (rows, H, W) of a slice of jobs.
+    before: (J,) the softmax p of each map's class on the whole image. masked: see `curve`.
     """
-    J, order = len(maps), _order(maps)
-    of = torch.arange(J, device=maps.device).repeat_interleave(STEPS)
-    tenths = torch.arange(STEPS, device=maps.device).repeat(J)
-    curve = masked(of, lambda rows: _cut(maps[of[rows]], order[of[rows]], tenths[rows])).unflatten(0, (J, STEPS))
+    places = places_from_lowest(maps)
+    found = curve(maps, places, masked)
+    removed = choose(found, before, mode)
+    return cut(maps, places, removed), removed, found
+
+
+def curve(maps: Tensor, places: Tensor, masked: Masked, steps: int = STEPS) -> Tensor:
+    """The softmax (J, steps) under maps (J, H, W) without their lowest 0, 1, 2 ... tenths.
+
+    masked(of, masks): the softmax (j,) of jobs under masks, where `of` (j,) is a job's map and masks(rows) makes the
+    masks (rows, H, W) of some jobs.
+    """
+    of = torch.arange(len(maps), device=maps.device).repeat_interleave(steps)
+    tenths = torch.arange(steps, device=maps.device).repeat(len(maps))
+    return masked(of, lambda rows: cut(maps[of[rows]], places[of[rows]], tenths[rows])).unflatten(0, (-1, steps))
+
+
+def choose(curve: Tensor, before: Tensor, mode: Mode) -> Tensor:
+    """How many tenths (J,) to take, by the softmax under the map (J, 10) and on the whole image (J,)."""
     gain = curve - before[:, None]
     chosen = ranked(gain if mode == "unrectified" else gain.clamp(min=0))[:, 0]
-    removed = chosen + 1 if mode == "compat" else chosen
-    return _cut(maps, order, removed), removed, curve
+    return chosen + 1 if mode == "compat" else chosen
+
+
+def places_from_lowest(maps: Tensor) -> Tensor:
+    """Each pixel's place (J, H * W) from the lowest, 0, to the highest; equal ones from the top left."""
+    return ranked(-maps.flatten(1)).argsort(dim=-1).int()
+
+
+def cut(maps: Tensor, places: Tensor, tenths: Tensor) -> Tensor:
+    """Maps (J, H, W) with their lowest tenths (J,) at zero, pixels in the order of places (J, H * W)."""
+    kept = places >= (tenths * places.shape[1] // STEPS)[:, None]
+    return maps * kept.reshape(maps.shape)
 
 
 def masked_softmax(view: View, classes: Tensor, of: Tensor, masks: Callable[[slice], Tensor]) -> Tensor:
@@ -55,14 +79,3 @@ def masked_softmax(view: View, classes: Tensor, of: Tensor, masks: Callable[[sli
         return view.forward(images).softmax(-1).gather(1, classes.flatten()[pairs, None])[:, 0]
 
     return view.chunks(len(of), work)
-
-
-def _order(maps: Tensor) -> Tensor:
-    """Each pixel's place (J, H * W) from the lowest, 0, to the highest."""
-    return ranked(-maps.flatten(1)).argsort(dim=-1).int()
-
-
-def _cut(maps: Tensor, order: Tensor, tenths: Tensor) -> Tensor:
-    """Maps (J, H, W) with their lowest tenths (J,) at zero."""
-    kept = order >= (tenths * order.shape[1] // STEPS)[:, None]
-    return maps * kept.reshape(maps.shape)
