@@ -11,6 +11,7 @@ from salcheck import folder
 from salcheck.archs import ARCHS
 from salcheck.cli import app
 from salcheck.methods import every
+from salcheck.questions import QUESTIONS
 
 README = (Path(__file__).parents[1] / "README.md").read_text().replace("\\\n", "")
 COMMANDS = re.findall(r"^ {4}(salcheck [^#\n]*)", README, flags=re.MULTILINE)
@@ -50,3 +51,8 @@ def test_nothing_is_left_to_be_filled_in():
 def test_the_readme_names_every_method_and_arch():
     for name in [*folder.names("methods"), *ARCHS]:
         assert f"`{name}`" in README
+
+
+@pytest.mark.parametrize("question", QUESTIONS.values(), ids=lambda question: question.name)
+def test_the_table_of_questions_says_what_they_say_themselves(question):
+    assert f"| `{question.name}` | {question.title} | {question.source} |" in README
