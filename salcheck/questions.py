@@ -26,9 +26,9 @@ class Question:
 
     `roles` are the classes that each method explains. The claim is on `metric`, one of `metrics`: with a `threshold`,
     it holds for a method whose scores are better than that; without one, for a method that is better than every
-    control on the same images. `paired` says whether methods are compared with each other at all, `level` what a
-    score's level is, `variants` which settings the field disagrees on (`layer` is the model's, all others are the
-    diagnostic's).
+    control on the same images; an empty claim is none. `paired` says whether methods are compared with each other at
+    all, `level` what a score's level is, `variants` which settings the field disagrees on (`layer` is the model's, all
+    others are the diagnostic's).
     """
 
     name: str
@@ -227,11 +227,20 @@ ROWS = (
         title="Infidelity: does the map say how the score changes when the image is disturbed?",
         diagnostic="infidelity",
         roles=("top1",),
-        metric="infidelity",
-        metrics={"infidelity": Metric("mean squared error of the predicted change, best scale", LOWER, 4)},
+        metric="unexplained",
+        metrics={
+            "unexplained": Metric("share of the squared change of the score that the map does not foretell", LOWER),
+            "infidelity": Metric("mean squared error of the change that the map foretells, at its best scale", LOWER),
+        },
         claim=BETTER,
         source="Yeh et al., NeurIPS 2019",
-        variants=({"output": "softmax"}, {"layer": "paper"}),
+        variants=(
+            {"output": "softmax"},
+            {"scale": "signed"},
+            {"fill": "blur"},
+            {"perturbation": "noise"},
+            {"layer": "paper"},
+        ),
     ),
     Question(
         name="sensitivity",
@@ -243,9 +252,9 @@ ROWS = (
             "sensitivity": Metric("largest relative change of the map", LOWER),
             "mean_change": Metric("mean relative change of the map", LOWER),
         },
-        claim=BETTER,
+        claim="",  # nothing moves less than a map that does not look at the image
         source="Yeh et al., NeurIPS 2019",
-        variants=({"layer": "paper"},),
+        variants=({"radius": 0.2}, {"layer": "paper"}),
     ),
     Question(
         name="faithfulness-correlation",
@@ -256,7 +265,7 @@ ROWS = (
         metrics={"correlation": Metric("Pearson correlation over random subsets", HIGHER)},
         claim=BETTER,
         source="Bhatt et al., IJCAI 2020",
-        variants=({"output": "softmax"}, {"fill": "zero"}, {"fill": "blur"}, {"layer": "paper"}),
+        variants=({"output": "softmax"}, {"fill": "zero"}, {"fill": "blur"}, {"cells": 14}, {"layer": "paper"}),
     ),
     Question(
         name="contrastive",

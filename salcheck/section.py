@@ -282,6 +282,8 @@ def _verdict(question: Question, entry: _Entry, p: float | None, passed: Sequenc
         return _against_threshold(question, entry, p, passed)
     if entry.method.control:
         return "control"
+    if not question.claim:
+        return "no claim"
     if not beside:
         return "no control to compare with"
     unbeaten = [pair.against for pair in beside if not pair.better]

@@ -269,7 +269,8 @@ def print_questions(questions: Iterable[Question]) -> None:
     """What each question asks, what is claimed and from where, what can be set, and what `--variants` changes."""
     for question in questions:
         _wrapped(f"{question.name}: {question.title}", indent=2)
-        claim = question.claim if question.threshold is None else f"{question.claim}, threshold={question.threshold:g}"
+        claim = question.claim or "no claim"
+        claim += "" if question.threshold is None else f", threshold={question.threshold:g}"
         _wrapped(f"{question.metric}; {claim}; {question.source}", indent=4)
         there = parameters.known(folder.load("diagnostics", question.diagnostic).score, but="explain")
         _wrapped(", ".join(parameters.option(name, parameter) for name, parameter in there.items()), indent=4)

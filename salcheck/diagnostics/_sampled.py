@@ -1,0 +1,49 @@
+"""What diagnostics share that disturb an image at random and watch the model."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from salcheck.answers import Masks, Paint, ask
+from salcheck.diagnostics import Scores
+from salcheck.view import View
+
+OWN = 0x1F1D  # turns an image's seed into another: RISE must not be tested on the masks that it was made from
+
+
+def watch(
+    view: View, classes: Tensor, pixels: Tensor, samples: int, masks: Masks, paint: Paint, how: str, output: str
+) -> tuple[Tensor, Tensor]:
+    """What maps foretell and what happens: I . map, and the score after the change, each (B, samples) in double.
+
+    pixels: (B, H, W). masks(jobs): I, (j, H, W) or (j, 3, H, W), for jobs numbered image by image; paint and how as
+    in `salcheck.answers.ask`.
+    """
+    of = torch.arange(len(view), device=pixels.device).repeat_interleave(samples)
+
+    def products(rows: slice) -> Tensor:
+        change = masks(torch.arange(rows.start, rows.stop, device=of.device))
+        change = change.mean(dim=1) if change.dim() == 4 else change
+        return (change * pixels[of[rows]]).sum(dim=(-2, -1))
+
+    sums = view.chunks(len(of), products)
+    after = ask(view, classes, of, masks, paint, how).output(output)
+    return sums.double().view(-1, samples), after.double().view(-1, samples)
+
+
+def scored(values: dict[str, Tensor], notes: Sequence[str | None]) -> Scores:
+    """Scores of images (B,), NaN for those that have a note."""
+    noted = [note is not None for note in notes]
+    missing = {name: torch.tensor(noted, device=value.device) for name, value in values.items()}
+    return Scores({name: value.masked_fill(missing[name], torch.nan) for name, value in values.items()}, notes)
+
+
+def generators(view: View) -> list[torch.Generator]:
+    """A fresh source of random numbers for each image, and not one that methods draw from."""
+    return [torch.Generator().manual_seed(seed ^ OWN) for seed in view.seeds]
+
+
+def seeds(view: View, samples: int) -> list[int]:
+    """A seed for each change, image by image: one that is made again, in a smaller chunk, is the same."""
+    return [int(s) for source in generators(view) for s in torch.randint(2**62, (samples,), generator=source)]
