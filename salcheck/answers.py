@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from salcheck.chunks import in_chunks
 from salcheck.view import View
 
 Masks = Callable[[Tensor], Tensor]
@@ -39,9 +40,9 @@ def ask(view: View, classes: Tensor, of: Tensor, masks: Masks, paint: Paint, how
     """
     jobs = torch.arange(len(of), device=classes.device)
     of = of.to(classes.device)
-    marks = [_fingerprint(masks(some)) for some in jobs.split(max(view.batch_size, 64))]
+    marks = in_chunks(len(of), max(view.batch_size, 64), lambda rows: _fingerprint(masks(jobs[rows])))
     named = f"{how} {classes.tolist()}"
-    keys = [(named, image, mark) for image, mark in zip(of.tolist(), torch.cat(marks).tolist(), strict=True)]
+    keys = [(named, image, mark) for image, mark in zip(of.tolist(), marks.tolist(), strict=True)]
     fresh = list({key: job for job, key in enumerate(keys) if key not in view.answers}.values())
     if fresh:
         new = jobs[torch.tensor(fresh, device=jobs.device)]

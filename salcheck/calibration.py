@@ -39,9 +39,9 @@ def calibrate(maps: Tensor, before: Tensor, masked: Masked, mode: Mode) -> tuple
 
 
 def curve(maps: Tensor, places: Tensor, masked: Masked, steps: int = STEPS) -> Tensor:
-    """The softmax (J, steps) under maps (J, H, W) without their lowest 0, 1, 2 ... tenths.
+    """The score, softmax as released, (J, steps) under maps (J, H, W) without their lowest 0, 1, 2 ... tenths.
 
-    masked(of, masks): the softmax (j,) of jobs under masks, where `of` (j,) is a job's map and masks(rows) makes the
+    masked(of, masks): the score (j,) of jobs under masks, where `of` (j,) is a job's map and masks(rows) makes the
     masks (rows, H, W) of some jobs.
     """
     of = torch.arange(len(maps), device=maps.device).repeat_interleave(steps)
@@ -50,7 +50,7 @@ def curve(maps: Tensor, places: Tensor, masked: Masked, steps: int = STEPS) -> T
 
 
 def choose(curve: Tensor, before: Tensor, mode: Mode) -> Tensor:
-    """How many tenths (J,) to take, by the softmax under the map (J, 10) and on the whole image (J,)."""
+    """How many tenths (J,) to take, by the score under the map (J, 10) and on the whole image (J,)."""
     gain = curve - before[:, None]
     chosen = ranked(gain if mode == "unrectified" else gain.clamp(min=0))[:, 0]
     return chosen + 1 if mode == "compat" else chosen

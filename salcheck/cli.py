@@ -1,5 +1,6 @@
 """The command line: parse, call, print. Everything heavy is imported inside the commands."""
 
+import dataclasses
 import io
 import re
 import shlex
@@ -180,13 +181,14 @@ def evaluate(
         images = engine.open_data(engine.choose_data(dataset, data, model), data, model, seed)
         held = None if reference is None else engine.open_data("folder", reference, model, seed)
 
-        def ask(question: Question, subject: Any) -> None:
+        def ask(question: Question, subject: Any, elsewhere: bool) -> None:
+            named = [dataclasses.replace(method, implied=method.implied or elsewhere) for method in chosen]
             with progress("reference", "images") as show:
                 run = engine.make_run(
                     question,
                     subject,
                     images,
-                    chosen,
+                    named,
                     reference_data=held,
                     n=n,
                     seed=seed,

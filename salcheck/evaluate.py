@@ -38,11 +38,19 @@ def parse_question(text: str) -> Question:
 
 
 def variants(question: Question) -> list[tuple[Question, str]]:
-    """The question under the field's differing readings, one setting changed in each, and the layer or ""."""
-    changed = [dict(change) for change in question.variants]
-    layers = [change.pop("layer", "") for change in changed]
-    readings = [_with(question, {**question.parameters, **change}) for change in changed]
-    return [(one, layer) for layer, one in zip(layers, readings, strict=True) if layer or one != question]
+    """The question under the field's differing readings, one setting changed in each, and the layer or "". A reading
+    that does not go with the question's own parameters is left out.
+    """
+    found = []
+    for change in question.variants:
+        rest = {name: value for name, value in change.items() if name != "layer"}
+        try:
+            reading = _with(question, {**question.parameters, **rest})
+        except SalcheckError:
+            continue
+        if "layer" in change or reading != question:
+            found.append((reading, change.get("layer", "")))
+    return found
 
 
 def _with(question: Question, values: Mapping[str, Any]) -> Question:
@@ -188,28 +196,31 @@ def ask_all(
     questions: Sequence[Question],
     model: Model,
     with_variants: bool,
-    ask: Callable[[Question, Model], None],
+    ask: Callable[[Question, Model, bool], None],
     say: Callable[[str], None],
 ) -> None:
     """Asks one question after another, with its variants where they are wanted. What goes wrong with one keeps no
     other from its answers: it is said, and the first error is raised at the end.
+
+    ask(question, model, elsewhere): elsewhere, the model is cut where the user did not ask for it.
     """
-    work = [(question, model) for question in questions]
+    work = [(question, model, False) for question in questions]
     if with_variants:
-        work = [pair for question in questions for pair in [(question, model), *_readings(question, model, say)]]
+        work = [one for own in questions for one in [(own, model, False), *_readings(own, model, say)]]
     errors: list[Exception] = []
-    for question, subject in work:
+    for question, subject, elsewhere in work:
         try:
-            ask(question, subject)
+            ask(question, subject, elsewhere)
         except Exception as error:
             if errors or len(work) > 1:
-                say(f"salcheck: {question.name} has no answer: {folder.one_line(error)}")
+                where = f"{question.name} at {subject.layer}" if elsewhere else question.name
+                say(f"salcheck: {where} has no answer: {folder.one_line(error)}")
             errors.append(error)
     if errors:
         raise errors[0]
 
 
-def _readings(question: Question, model: Model, say: Callable[[str], None]) -> Iterator[tuple[Question, Model]]:
+def _readings(question: Question, model: Model, say: Callable[[str], None]) -> Iterator[tuple[Question, Model, bool]]:
     """The question's variants, each with the model as that cuts it; a layer that the model does not have is said."""
     for reading, layer in variants(question):
         try:
@@ -218,7 +229,7 @@ def _readings(question: Question, model: Model, say: Callable[[str], None]) -> I
             say(f"{question.name} is not asked at layer={layer}: {error}")
             continue
         if not layer or subject.layer != model.layer:
-            yield reading, subject
+            yield reading, subject, bool(layer)
 
 
 def _shared(items: Sequence[Item], dataset: Dataset, other: Dataset) -> list[str]:

@@ -116,6 +116,7 @@ def load_model(
     Raises SalcheckError for an unknown name, layer, device or `amp`, weights that cannot be had or do not fit.
     """
     where = pick_device(device)
+    torch.backends.cudnn.allow_tf32 = False  # else what is called float32 has ten bits in every convolution
     if amp is not None and amp not in AMP:
         raise SalcheckError(f"no --amp '{amp}': it is one of {', '.join(AMP)}; leave it out for float32")
     known = arch.lower() in ARCHS

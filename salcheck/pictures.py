@@ -46,9 +46,14 @@ def _draw(file: Path, section: Section, metric: str, curves: Sequence[Curve]) ->
     save(figure, file)
 
 
+def _counts(curve: Curve) -> str:
+    few, many = int(curve.n.min()), int(curve.n.max())
+    return f"{many}" if few == many else f"{few} to {many}"
+
+
 def _line(axis: Axes, curve: Curve, colour: object, style: object) -> None:
     (line,) = axis.plot(
         curve.levels, curve.mean, color=colour, linestyle=style, linewidth=1.4, marker=".", markersize=4
     )
-    line.set_label(shorten(curve.method, 30).replace("$", "\\$") + f" (N {curve.n})")
+    line.set_label(shorten(curve.method, 30).replace("$", "\\$") + f" (N {_counts(curve)})")
     axis.fill_between(curve.levels, curve.low, curve.high, color=colour, alpha=0.12, linewidth=0)

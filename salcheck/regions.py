@@ -76,10 +76,6 @@ class Order:
     values: Tensor
     notes: list[str | None]
 
-    def top(self, size: Tensor) -> Tensor:
-        """The `size` (J,) most salient pixels of each map: bool (J, H, W), exactly so many."""
-        return self.place < size[:, None, None]
-
     def tied(self, sizes: Sequence[int]) -> Tensor:
         """How many members of the top sets of each size were chosen among equal values: int (J, L)."""
         pixels = self.values.shape[1]

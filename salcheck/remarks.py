@@ -24,7 +24,7 @@ FACTS = """
 SELECT facts.method_id, role, facts.name, facts.image_id, facts.value
 FROM facts JOIN runs ON runs.model_id = facts.model_id
 JOIN run_images ON run_images.run_id = runs.id AND run_images.image_id = facts.image_id
-WHERE runs.id = :run
+WHERE runs.id = :run AND role IN :roles
 """
 
 
@@ -43,7 +43,7 @@ def remarks_of(
     same = f"Same ranking of pixels in every image (proportional maps), counted once: {', '.join(twins)}."
     return [
         *_images(about, main, lines),
-        *_tests(about, question, distinct * len({line.level for line in lines}), pairs),
+        *_tests(about, question, distinct, len({line.level for line in lines}), pairs),
         *([TIES] if "tied" in question.metrics else []),
         *([same] if twins else []),
         *_failures(main),
@@ -65,11 +65,12 @@ def _images(about: Mapping[str, Any], main: pd.DataFrame, lines: Sequence["Line"
     ]
 
 
-def _tests(about: Mapping[str, Any], question: Question, family: int, pairs: int) -> list[str]:
+def _tests(about: Mapping[str, Any], question: Question, distinct: int, levels: int, pairs: int) -> list[str]:
     bootstrap = f"{CONFIDENCE:.0%}, {RESAMPLES} resamples"
     threshold = json.loads(about["parameters"]).get("threshold")
     said = []
     if threshold is not None:
+        family = f"{distinct}" if levels < 2 else f"{distinct}, at {levels} levels"
         side = "above" if question.metrics[question.metric].better == HIGHER else "below"
         said.append(
             f"p: one-sided Wilcoxon signed-rank test that scores lie {side} {threshold:g}, zero_method={ZERO_METHOD}; "
@@ -82,6 +83,11 @@ def _tests(about: Mapping[str, Any], question: Question, family: int, pairs: int
             f"Differences: paired by image, two-sided Wilcoxon signed-rank test, zero_method={ZERO_METHOD}, and t; "
             f"Holm over the {pairs} comparisons of this run; effect: rank-biserial, positive where the first is better;"
             f"{interval} of a mean difference: percentile bootstrap, {bootstrap}."
+        )
+    if question.paired and threshold is None and question.claim:
+        said.append(
+            "Verdict: better than a control where Holm's p of the Wilcoxon test is below .05 and the effect positive; "
+            "hardest control: that of the lowest effect."
         )
     return said
 
@@ -96,7 +102,7 @@ def _failures(main: pd.DataFrame) -> list[str]:
 
 def _facts(store: Store, run: int, question: Question, main: pd.DataFrame, names: Mapping[int, str]) -> list[str]:
     """What methods had to decide on the way, over the maps that have a score."""
-    facts = store.query(FACTS, run=run)
+    facts = store.query(FACTS, run=run, roles=list(question.roles))
     scored = main[main["value"].notna()].drop_duplicates(["method_id", "image_id"])
     scored = scored[["method_id", "image_id", "value"]].rename(columns={"value": "score"})
     facts = facts.merge(scored, on=["method_id", "image_id"])
@@ -104,7 +110,7 @@ def _facts(store: Store, run: int, question: Question, main: pd.DataFrame, names
     for id, frame in facts.groupby("method_id"):
         said = [_fact_words(str(name).replace("_", " "), rows["value"]) for name, rows in frame.groupby("name")]
         remarks.append(f"{names[id]}: {'; '.join(said)}.")
-        if "top2" in question.roles:
+        if "top2" in question.roles and main["level"].nunique() <= 2:  # one level, and 0 for what is noted
             remarks += _rival_remark(names[id], frame, question.metrics[question.metric].digits)
     return remarks
 

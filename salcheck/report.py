@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from salcheck.crosscheck import CrossCheck, cross_check, variant_of
+from salcheck.crosscheck import CrossCheck, cross_check, families
 from salcheck.errors import SalcheckError
 from salcheck.folder import unknown
 from salcheck.questions import QUESTIONS
@@ -41,26 +41,18 @@ def make_report(store: Store, question: str | None = None, run: int | None = Non
     """
     runs = store.query(RUNS)
     abouts = [_about(row) for row in _choose(runs, question, run).to_dict("records")]
-    families = _families(abouts)
-    sections = [make_section(store, base, QUESTIONS[base["question"]]) for base, _ in families]
-    checks = [cross_check(store, base, readings) for base, readings in families if readings]
+    told_of = families(abouts)
+    sections = [make_section(store, base, QUESTIONS[base["question"]]) for base, _ in told_of]
+    checks = [
+        cross_check(store, section, readings)
+        for section, (_, readings) in zip(sections, told_of, strict=True)
+        if readings
+    ]
     told = {about["run"] for about in abouts}
     asked = runs if question is None else runs[runs["question"] == question.lower()]
     rest = [str(id) for id in asked["run"] if id not in told]
     left_out = f"Not shown, each with its own salcheck report --run: run {', '.join(rest)}."
     return Report(sections, checks, [left_out] if rest and run is None else [])
-
-
-def _families(abouts: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Runs that are told of in full, each with those that ask the same under one of the question's other readings."""
-    readings = {
-        about["run"]: next((base["run"] for base in abouts if variant_of(about, base)), None) for about in abouts
-    }
-    return [
-        (base, [about for about in abouts if readings[about["run"]] == base["run"]])
-        for base in abouts
-        if readings[base["run"]] is None
-    ]
 
 
 def _choose(runs: pd.DataFrame, question: str | None, run: int | None) -> pd.DataFrame:

@@ -48,7 +48,11 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """Hash of all that can change a score; methods are not in it, so that a run can gain some later."""
+        """Hash of all that can change a score; methods are not in it, so that a run can gain some later.
+
+        The last bits of a score can still depend on which methods were asked together: changed images that several
+        share are forwarded once, and so in other batches.
+        """
         drawn = hashlib.sha256("\n".join(item.key for item in self.items).encode()).hexdigest()
         parts = [self.question.name, self.model.key, self.dataset.digest, drawn, self.reference_key, self.seed]
         return hashlib.sha256(to_json([versions(), self.batch_size, *parts, self.parameters]).encode()).hexdigest()

@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from salcheck.parameters import write
 from salcheck.questions import HIGHER, Metric, Question
 from salcheck.remarks import remarks_of
-from salcheck.stats import Comparison, Summary, alike, bands, compare, holm, summarise
+from salcheck.stats import Comparison, Summary, agreeing, alike, bands, compare, holm, summarise
 from salcheck.store import Store
 
 ALPHA = 0.05
+STANDING = ("random", "center", "edges")  # the controls of every run
 ANCHOR = "case"  # the method that others are compared with, where it is in the run
 
 METHODS = """
@@ -40,7 +42,7 @@ SIGNATURES = """
 SELECT maps.method_id, role, maps.image_id, signature
 FROM maps JOIN runs ON runs.model_id = maps.model_id
 JOIN run_images ON run_images.run_id = runs.id AND run_images.image_id = maps.image_id
-WHERE runs.id = :run
+WHERE runs.id = :run AND role IN :roles
 ORDER BY maps.method_id, role, maps.image_id
 """
 
@@ -98,13 +100,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Curve:
-    """The mean of one metric over the images, (L,) over its levels, with a bootstrap interval, for one method."""
+    """The mean of one metric over the images, (L,) over its levels, with a bootstrap interval, for one method.
+
+    n: (L,), on how many images it has a score there.
+    """
 
     metric: str
     method: str
     control: bool
-    n: int
     levels: NDArray[np.float64]
+    n: NDArray[np.int64]
     mean: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
@@ -131,6 +136,17 @@ class Section:
         return self.question.metrics[self.question.metric]
 
     @property
+    def better(self) -> str:
+        """Which side of the tested metric is better, in words."""
+        return "higher is better" if self.metric.better == HIGHER else "lower is better"
+
+    @property
+    def settings(self) -> str:
+        """What was set, in words; what the remarks say of the images is left out."""
+        told = {k: v for k, v in self.parameters.items() if k not in ("correct_only", "images")}
+        return ", ".join(f"{name} {write(value)}" for name, value in told.items())
+
+    @property
     def threshold(self) -> float | None:
         return self.parameters.get("threshold")
 
@@ -142,19 +158,19 @@ class Section:
 
 def make_section(store: Store, about: Mapping[str, Any], question: Question) -> Section:
     """Everything that the report says of one run."""
-    parameters, run = json.loads(about["parameters"]), about["run"]
+    run, seed = about["run"], about["seed"]
     main = store.query(SCORES, run=run, metric=question.metric)
     methods = _methods(store, run, main)
-    entries = _entries(main, methods, question, parameters.get("threshold"), about["seed"])
-    twins = _twins(store, run, methods)
+    twins = _twins(store, run, question, methods, main)
     distinct = [m for m in methods if not m.control and (m.id not in twins or twins[m.id].control)]
-    pairs = _pairs(main, methods, distinct, question, about["seed"]) if question.paired else []
+    entries = _entries(main, methods, question, json.loads(about["parameters"]).get("threshold"), seed)
+    pairs = _pairs(main, methods, distinct, question, seed) if question.paired else []
     tied = store.query(TIED, run=run).set_index(["method_id", "level"])["images"].to_dict()
     lines = _lines(about, question, entries, twins, distinct, pairs, tied)
-    remarks = remarks_of(
-        store, about, question, main, lines, {m.id: m.name for m in methods}, len(distinct), len(pairs)
-    )
-    return Section(question, about, lines, pairs, _curves(store, about, question, methods, twins), remarks)
+    curves = _curves(store, about, question, [*distinct, *(m for m in methods if m.control)], main)
+    names = {method.id: method.name for method in methods}
+    remarks = remarks_of(store, about, question, main, lines, names, len(distinct), len(pairs))
+    return Section(question, about, lines, pairs, curves, remarks)
 
 
 @dataclass(frozen=True)
@@ -186,18 +202,35 @@ def _entries(
     main: pd.DataFrame, methods: Sequence[_Method], question: Question, threshold: float | None, seed: int
 ) -> list[_Entry]:
     """One entry for each method at each level. An image that has no score at any level is noted once, at level 0."""
-    entries = []
-    above = question.metrics[question.metric].better == HIGHER
+    higher = question.metrics[question.metric].better == HIGHER
     levels = sorted(set(main["level"]) - {0.0}) or [0.0]
     frames = dict(tuple(main.groupby("method_id")))
+    entries = []
     for level in levels:
         for method in methods:
             rows = frames[method.id]
             here = rows[(rows["level"] == level) | (rows["level"] == 0.0)]
             kinds = here["note"].dropna().str.split(":").str[0].value_counts().to_dict()
             values = here["value"].dropna().to_numpy(dtype=float)
-            entries.append(_Entry(method, level, summarise(values, threshold, seed, above=above), kinds))
-    return entries
+            entries.append(_Entry(method, level, summarise(values, threshold, seed, above=higher), kinds))
+    if threshold is not None or not main["value"].notna().any():
+        return entries
+    table = _wide(main).reindex(columns=pd.MultiIndex.from_tuples([(e.method.id, e.level) for e in entries]))
+    _, low, high = bands(table.to_numpy(dtype=float), seed)
+    return [
+        dataclasses.replace(entry, summary=dataclasses.replace(entry.summary, low=_number(below), high=_number(above)))
+        for entry, below, above in zip(entries, low, high, strict=True)
+    ]
+
+
+def _wide(rows: pd.DataFrame) -> pd.DataFrame:
+    """Scores by image and (method, level)."""
+    scored = rows[rows["value"].notna()]
+    return scored.pivot(index="image_id", columns=["method_id", "level"], values="value")
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _pairs(
@@ -206,16 +239,32 @@ def _pairs(
     """Every distinct method against the anchor and against every control, on the images that both have scores of."""
     higher = question.metrics[question.metric].better == HIGHER
     opponents = [m for m in methods if m.control or m.name == ANCHOR]
-    found = []
-    for level, rows in main[main["value"].notna()].groupby("level"):
-        table = rows.pivot(index="image_id", columns="method_id", values="value")
-        there = [m for m in distinct if m.id in table]
-        for method, other in ((m, o) for m in there for o in opponents if o != m and o.id in table):
-            comparison = compare(table[method.id], table[other.id], higher_is_better=higher, seed=seed)
-            found.append(Pair(float(str(level)), method.name, other.name, comparison, None, None))
-    ranks, means = (holm([getattr(pair.comparison, test) for pair in found]) for test in ("wilcoxon", "t"))
+    table = _wide(main)
+    there = [
+        (level, method, other)
+        for level in sorted(set(table.columns.get_level_values("level")))
+        for method in distinct
+        for other in opponents
+        if method != other and (method.id, level) in table and (other.id, level) in table
+    ]
+    if not there:
+        return []
+    sides = [(table[m.id, level].to_numpy(float), table[o.id, level].to_numpy(float)) for level, m, o in there]
+    told = [compare(first, second, higher_is_better=higher) for first, second in sides]
+    _, low, high = bands(np.stack([first - second for first, second in sides], axis=1), seed)
+    ranks, means = holm([comparison.wilcoxon for comparison in told]), holm([comparison.t for comparison in told])
     return [
-        dataclasses.replace(pair, holm=rank, holm_t=mean) for pair, rank, mean in zip(found, ranks, means, strict=True)
+        Pair(
+            float(level),
+            method.name,
+            other.name,
+            dataclasses.replace(comparison, low=_number(below), high=_number(above)),
+            holm=rank,
+            holm_t=mean,
+        )
+        for (level, method, other), comparison, below, above, rank, mean in zip(
+            there, told, low, high, ranks, means, strict=True
+        )
     ]
 
 
@@ -231,16 +280,14 @@ def _lines(
     family = [entry for entry in entries if entry.method in distinct]
     adjusted = holm([entry.summary.wilcoxon for entry in family])
     p = {(e.method.id, e.level): value for e, value in zip(family, adjusted, strict=True)}
-    controls = {entry.method.name for entry in entries if entry.method.control}
     lines = []
     for entry in entries:
         method, level = entry.method, entry.level
         subject = method if method in distinct or method.control else twins[method.id]
+        controls = [e for e in entries if e.method.control and e.level == level]
         own = [pair for pair in pairs if (pair.method, pair.level) == (subject.name, level)]
-        beside = [pair for pair in own if pair.against in controls]
-        passed = [e.method.name for e in entries if e.method.control and e.level == level and _passes(e)]
+        beside = [pair for pair in own if pair.against in {control.method.name for control in controls}]
         corrected = None if method.control else p[subject.id, level]
-        told = _verdict(question, entry, corrected, passed, beside)
         line = Line(
             question=about["question"],
             run=about["run"],
@@ -256,7 +303,7 @@ def _lines(
             excluded=entry.notes.get("excluded", 0),
             failed=sum(count for kind, count in entry.notes.items() if kind not in ("blank", "excluded")),
             same_as=twins[method.id].name if method.id in twins else None,
-            verdict=told,
+            verdict=_verdict(question, entry, corrected, controls, beside),
             anchor=next((pair for pair in own if pair.against == ANCHOR), None),
             hardest=min(beside, key=lambda pair: _margin(pair, question), default=None),
         )
@@ -274,30 +321,35 @@ def _passes(entry: _Entry) -> bool:
     return entry.summary.wilcoxon is not None and entry.summary.wilcoxon < ALPHA
 
 
-def _verdict(question: Question, entry: _Entry, p: float | None, passed: Sequence[str], beside: Sequence[Pair]) -> str:
+def _verdict(
+    question: Question, entry: _Entry, p: float | None, controls: Sequence[_Entry], beside: Sequence[Pair]
+) -> str:
     """In words: a claim that a control earns as well, or does not lose to, is no evidence for anything."""
+    passes = question.threshold is not None and _passes(entry)
     if entry.summary.n == 0:
-        return "no scores"
-    if question.threshold is not None:
-        return _against_threshold(question, entry, p, passed)
-    if entry.method.control:
-        return "control"
-    if not question.claim:
-        return "no claim"
-    if not beside:
-        return "no control to compare with"
-    unbeaten = [pair.against for pair in beside if not pair.better]
-    return f"no evidence (not better than {listing(unbeaten)})" if unbeaten else question.claim
+        told = "no scores"
+    elif entry.method.control:
+        told = "control" if question.threshold is None else f"control: {'passes' if passes else 'does not pass'}"
+    elif not question.claim:
+        told = "no claim"
+    elif question.threshold is not None and (p is None or p >= ALPHA):
+        told = f"not {question.claim}"
+    elif question.threshold is None and not beside:
+        told = "no control to compare with"
+    else:
+        told = _evidence(question, controls, beside)
+    return told
 
 
-def _against_threshold(question: Question, entry: _Entry, p: float | None, passed: Sequence[str]) -> str:
-    if entry.method.control:
-        return "control: passes" if _passes(entry) else "control: does not pass"
-    if p is None or p >= ALPHA:
-        return f"not {question.claim}"
-    if passed:
-        return f"no evidence ({listing(passed)} {'passes' if len(passed) == 1 else 'pass'} too)"
-    return question.claim
+def _evidence(question: Question, controls: Sequence[_Entry], beside: Sequence[Pair]) -> str:
+    """The claim, unless a control earns it too, is not beaten, or has no scores to be compared with."""
+    silent = [c.method.name for c in controls if c.summary.n == 0 and c.method.name in STANDING]
+    passed = [c.method.name for c in controls if _passes(c)] if question.threshold is not None else []
+    unbeaten = [pair.against for pair in beside if not pair.better] if question.threshold is None else []
+    reasons = [f"no scores of {listing(silent)}"] if silent else []
+    reasons += [f"{listing(passed)} {'passes' if len(passed) == 1 else 'pass'} too"] if passed else []
+    reasons += [f"not better than {listing(unbeaten)}"] if unbeaten else []
+    return f"no evidence ({'; '.join(reasons)})" if reasons else question.claim
 
 
 def listing(names: Sequence[str]) -> str:
@@ -305,27 +357,40 @@ def listing(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def _twins(store: Store, run: int, methods: Sequence[_Method]) -> dict[int, _Method]:
-    """Methods whose maps rank every pixel as another's do, by id, and that other; controls come first."""
-    rows = store.query(SIGNATURES, run=run)
+def _twins(
+    store: Store, run: int, question: Question, methods: Sequence[_Method], main: pd.DataFrame
+) -> dict[int, _Method]:
+    """Methods whose maps rank every pixel as another's do, by id, and that other; controls come first.
+
+    Signatures are of the positive parts of maps. Where a diagnostic reads more than that, the scores tell.
+    """
+    rows = store.query(SIGNATURES, run=run, roles=list(question.roles))
     table = rows.pivot(index=["role", "image_id"], columns="method_id", values="signature")
     order = [method for method in sorted(methods, key=lambda method: not method.control) if method.id in table]
     known = {str(method.id): method for method in order}
     signatures = {name: table[method.id].to_numpy(dtype=float) for name, method in known.items()}
-    return {int(name): known[twin] for name, twin in alike(signatures).items()}
+    found = {int(name): known[twin] for name, twin in alike(signatures).items()}
+    scores = main.pivot(index=["image_id", "level"], columns="method_id", values="value")
+    return {id: twin for id, twin in found.items() if agreeing(*(scores[one].to_numpy(float) for one in (id, twin.id)))}
 
 
 def _curves(
-    store: Store, about: Mapping[str, Any], question: Question, methods: Sequence[_Method], twins: Mapping[int, _Method]
+    store: Store, about: Mapping[str, Any], question: Question, methods: Sequence[_Method], main: pd.DataFrame
 ) -> list[Curve]:
     """The mean of every metric at each of its levels, for every method that is not another one's twin."""
     curves = []
     for metric in question.metrics:
-        rows = store.query(SCORES, run=about["run"], metric=metric)
-        frames = dict(tuple(rows[rows["value"].notna()].groupby("method_id")))
-        for method in (m for m in methods if m.id in frames and (m.id not in twins or m.control)):
-            table = frames[method.id].pivot(index="image_id", columns="level", values="value")
-            mean, low, high = bands(table.to_numpy(dtype=float), about["seed"])
-            levels = table.columns.to_numpy(dtype=float)
-            curves.append(Curve(metric, method.name, method.control, len(table), levels, mean, low, high))
+        rows = main if metric == question.metric else store.query(SCORES, run=about["run"], metric=metric)
+        table = _wide(rows)
+        if table.empty:
+            continue
+        levels, names = table.columns.get_level_values("level"), table.columns.get_level_values("method_id")
+        columns = table.to_numpy(dtype=float)
+        figures = (np.isfinite(columns).sum(0), *bands(columns, about["seed"]))
+        for method in methods:
+            own = np.flatnonzero(names == method.id)
+            own = own[np.argsort(levels[own])]
+            told = [figure[own] for figure in figures]
+            if own.size:
+                curves.append(Curve(metric, method.name, method.control, levels[own].to_numpy(dtype=float), *told))
     return curves

@@ -2,9 +2,8 @@
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +13,8 @@ from statsmodels.stats.multitest import multipletests
 ZERO_METHOD = "pratt"  # scores equal to the threshold are ranked, then their ranks are dropped
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+NEARLY_ALL = 0.98  # of scores: where rounding changes which pixels are in a set, a few move
+WEIGHTS = 10_000_000  # of resampled images in memory at a time: 80 MB
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ class Summary:
 class Comparison:
     """One method's scores beside another's on the same images; None where no image has both, or one says nothing.
 
-    difference: mean of the first minus the second, with its percentile bootstrap interval, 95 %. effect: matched-pairs
-    rank-biserial correlation in -1...1, positive where the first is better. wilcoxon, t: two-sided p-values of the
-    paired tests. t_one_sided: that the first is better. welch: the two-sided test that forgets which image is which.
-    equal: images on which both are the same.
+    difference: mean of the first minus the second; low, high: its percentile bootstrap interval, 95 %. effect:
+    matched-pairs rank-biserial correlation in -1...1, positive where the first is better. wilcoxon, t: two-sided
+    p-values of the paired tests. t_one_sided: that the first is better. welch: the two-sided test that forgets which
+    image is which. equal: images on which both are the same.
     """
 
     n: int
@@ -61,24 +62,27 @@ class Comparison:
 
 
 def summarise(values: ArrayLike, threshold: float | None, seed: int = 0, *, above: bool = False) -> Summary:
-    """The summary of scores (n,), none of them NaN, tested one-sided for lying below the threshold, or above it."""
+    """The summary of scores (n,), none of them NaN, tested one-sided for lying below the threshold, or above it.
+
+    Without a threshold the interval is left to `bands`, which makes those of many means at once.
+    """
     scores = np.asarray(values, dtype=float)
     if scores.size == 0:
         return Summary(n=0)
-    low, high = interval(scores, np.mean if threshold is None else np.median, seed)
     plain = Summary(
         n=scores.size,
         mean=float(scores.mean()),
         median=float(np.median(scores)),
         sd=float(scores.std(ddof=1)) if scores.size > 1 else None,
-        low=low,
-        high=high,
     )
     if threshold is None:
         return plain
+    low, high = median_interval(scores, seed)
     oriented, limit = (-scores, -threshold) if above else (scores, threshold)
     return dataclasses.replace(
         plain,
+        low=low,
+        high=high,
         beyond=float((oriented < limit).mean()),
         at_threshold=int((scores == threshold).sum()),
         wilcoxon=wilcoxon_below(oriented, limit),
@@ -87,43 +91,46 @@ def summarise(values: ArrayLike, threshold: float | None, seed: int = 0, *, abov
     )
 
 
-def compare(first: ArrayLike, second: ArrayLike, *, higher_is_better: bool, seed: int = 0) -> Comparison:
-    """Scores (n,) of two methods on the same images in the same order; images where either is NaN are left out."""
+def compare(first: ArrayLike, second: ArrayLike, *, higher_is_better: bool) -> Comparison:
+    """Scores (n,) of two methods on the same images in the same order; images where either is NaN are left out.
+
+    The interval is left to `bands`, which makes those of many comparisons at once.
+    """
     one, two = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     both = np.isfinite(one) & np.isfinite(two)
     one, two = one[both], two[both]
     if one.size == 0:
         return Comparison(n=0)
     differences = one - two
-    low, high = interval(differences, np.mean, seed)
     worse = -differences if higher_is_better else differences  # below 0 where the first is better
     told = Comparison(
         n=one.size,
         difference=float(differences.mean()),
-        low=low,
-        high=high,
         effect=rank_biserial_below(worse, 0.0),
         wilcoxon=_wilcoxon(worse, "two-sided"),
         equal=int((differences == 0).sum()),
     )
     if one.size < 2 or np.ptp(differences) == 0:
         return told
-    return dataclasses.replace(
-        told,
-        t=float(stats.ttest_1samp(worse, 0.0).pvalue),
-        t_one_sided=float(stats.ttest_1samp(worse, 0.0, alternative="less").pvalue),
-        welch=float(stats.ttest_ind(one, two, equal_var=False).pvalue),
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Precision loss")  # of differences that are nearly all the same
+        return dataclasses.replace(
+            told,
+            t=float(stats.ttest_1samp(worse, 0.0).pvalue),
+            t_one_sided=float(stats.ttest_1samp(worse, 0.0, alternative="less").pvalue),
+            welch=float(stats.ttest_ind(one, two, equal_var=False).pvalue),
+        )
 
 
 def bands(values: NDArray[np.float64], seed: int = 0) -> tuple[NDArray[np.float64], ...]:
-    """Mean of curves (n, L) at each level, and its percentile bootstrap interval, 95 %: three times (L,).
+    """Mean of each of C columns (n, C) of n images, and its percentile bootstrap interval, 95 %: three times (C,).
 
-    Whole curves are resampled; at a level where some are NaN the mean is of the others. NaN where all are.
+    Images are resampled, the same for all columns; where some of a column are NaN its mean is of the others. NaN where
+    all are.
     """
     there = np.isfinite(values)
     filled = np.where(there, values, 0.0)
-    rng, chunks = np.random.default_rng(seed), max(1, RESAMPLES * len(values) // 10_000_000)
+    rng, chunks = np.random.default_rng(seed), 1 + RESAMPLES * len(values) // WEIGHTS
     means = []
     for size in np.diff(np.linspace(0, RESAMPLES, chunks + 1).astype(int)):
         times = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=size).astype(float)
@@ -167,23 +174,25 @@ def sign_test_below(scores: NDArray[np.float64], threshold: float) -> float:
 
 
 def rank_biserial_below(scores: NDArray[np.float64], threshold: float) -> float:
-    """(rank sum below - rank sum above) / both, of |score - threshold|; 1 where all lie below, 0 where none differs."""
-    differences = (scores - threshold)[scores != threshold]
-    if differences.size == 0:
-        return 0.0
+    """(rank sum below - rank sum above) / both, of |score - threshold|; 1 where all lie below, 0 where none differs.
+
+    Scores equal to the threshold are ranked and then dropped, as in the test: the two cannot point apart.
+    """
+    differences = scores - threshold
     ranks = stats.rankdata(np.abs(differences))
-    return float((ranks[differences < 0].sum() - ranks[differences > 0].sum()) / ranks.sum())
+    below, above = ranks[differences < 0].sum(), ranks[differences > 0].sum()
+    return float((below - above) / (below + above)) if below + above else 0.0
 
 
-def interval(scores: NDArray[np.float64], statistic: Callable[..., Any], seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap interval of a statistic, images resampled; equal scores are their own interval."""
+def median_interval(scores: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
+    """Percentile bootstrap interval of the median, images resampled; equal scores are their own interval."""
     if np.ptp(scores) == 0:
         return float(scores[0]), float(scores[0])
     interval = stats.bootstrap(
         (scores,),
-        statistic,
+        np.median,
         n_resamples=RESAMPLES,
-        batch=max(1, 10_000_000 // scores.size),  # keeps the resamples in memory below 80 MB
+        batch=max(1, WEIGHTS // scores.size),
         confidence_level=CONFIDENCE,
         method="percentile",
         rng=np.random.default_rng(seed),
@@ -196,6 +205,16 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     given = [p for p in p_values if p is not None]
     adjusted = iter(multipletests(given, method="holm")[1].tolist() if given else [])
     return [None if p is None else next(adjusted) for p in p_values]
+
+
+def agreeing(first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:
+    """Whether two methods have the same scores (n,) but for rounding: nearly all within a hundredth of their range."""
+    gaps = np.isnan(first) == np.isnan(second)
+    spread = np.nanmax([np.nanmax(first, initial=-np.inf), np.nanmax(second, initial=-np.inf)]) - np.nanmin(
+        [np.nanmin(first, initial=np.inf), np.nanmin(second, initial=np.inf)]
+    )
+    close = np.isclose(first, second, rtol=0, atol=max(0.01 * spread, 0), equal_nan=True)
+    return bool((gaps & close).mean() >= NEARLY_ALL) if first.size else True
 
 
 def alike(signatures: Mapping[str, NDArray[np.float64]], tolerance: float = 1e-4) -> dict[str, str]:

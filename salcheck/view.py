@@ -61,6 +61,7 @@ class View:
         self._load = load
         self._amp = amp
         self._normalisation = normalisation
+        self._whole: tuple[View, list[int]] | None = None  # the view that this one is a part of, and which images
         self._grads: dict[bytes, Tensor] = {}
         self._pixel_grads: dict[bytes, Tensor] = {}
         self.answers: dict[tuple[str, int, int], list[float]] = {}  # the memory of `salcheck.answers`
@@ -92,6 +93,9 @@ class View:
         """(B, N) class scores before softmax; raises SalcheckError for a model that has no classes."""
         if self.net.num_classes < 1:
             raise SalcheckError(NO_CLASSES)
+        if self._whole:
+            view, rows = self._whole
+            return view.logits[rows]
         return self._pass.scores.detach().float()
 
     def grads(self, classes: Tensor) -> Tensor:
@@ -185,7 +189,7 @@ class View:
         if list(rows) == list(range(len(self))):
             return self
         part = self._like(lambda: self.images[list(rows)], [self.seeds[row] for row in rows])
-        part.__dict__["logits"] = self.logits[list(rows)]
+        part._whole = (self, list(rows))
         return part
 
     def grey(self, brightness: float) -> Tensor:

@@ -85,10 +85,10 @@ def add_method(store: Store, spec: str, *, control: bool = False) -> int:
     return store.identify(schema.methods, values, ["name", "parameters", "inputs"])
 
 
-def add_maps(store: Store, run: int, method: str, signatures: Sequence[float | None]) -> None:
-    """For the run's images in turn, the signature of the top-1 map."""
+def add_maps(store: Store, run: int, method: str, signatures: Sequence[float | None], role: str = "top1") -> None:
+    """For the run's images in turn, the signature of the map for a role."""
     maps = zip(_maps(store, run, method), signatures, strict=False)
-    rows = [{**ids, "checksum": 1, "signature": signature} for ids, signature in maps]
+    rows = [{**ids, "role": role, "checksum": 1, "signature": signature} for ids, signature in maps]
     with store.transaction() as connection:
         store.put(connection, schema.maps, rows, replace=True)
 

@@ -39,8 +39,9 @@ def test_readings_are_told_of_beside_the_run_that_they_vary(store):
         (blur, "fill=blur"),
         (logit, "output=logit"),
     ]
-    assert [reading.tau for reading in check.readings] == [None, pytest.approx((5 - 1) / 6), -1]
-    assert check.lowest == -1
+    assert [reading.tau for reading in check.readings] == [None, pytest.approx((2 - 1) / 3), -1]
+    assert [reading.tau_with_controls for reading in check.readings] == [None, pytest.approx((5 - 1) / 6), -1]
+    assert [reading.images for reading in check.readings] == [4, 4, 4]
     assert [name for name, _ in check.readings[1].ranking] == ["case", "gradcam", "layercam", "random"]
     assert dict(check.readings[0].ranking)["gradcam"] == pytest.approx((0.915 + 0.95) / 2)
     assert report.remarks == []
@@ -79,7 +80,59 @@ def test_methods_that_only_one_reading_has_are_left_out_of_tau(store):
     ask(store, ["gradcam", "case", "layercam", "random"])
     ask(store, ["layercam", "gradcam", "random"], fill="blur")
     (check,) = make_report(store).checks
-    assert check.readings[1].tau == pytest.approx((2 - 1) / 3)
+    assert check.readings[1].tau == -1
+    assert check.readings[1].tau_with_controls == pytest.approx((2 - 1) / 3)
+
+
+def test_means_are_over_the_images_and_levels_that_all_methods_have(store):
+    """B is lower at every level that A has; A has no score where all are high."""
+    scores = {
+        "gradcam": [[0.2, None], [0.3, None]],
+        "case": [[0.1, 0.9], [0.2, 0.95]],
+        "random": [[0.0, 0.5], [0.1, 0.5]],
+    }
+    for fill in ("mean", "blur"):
+        add_run(store, scores, question="rq2", metric="drop", levels=(5.0, 50.0), **(BASE | {"fill": fill}))
+    (check,) = make_report(store).checks
+    assert [name for name, _ in check.readings[0].ranking] == ["gradcam", "case", "random"]
+    assert dict(check.readings[0].ranking)["case"] == pytest.approx(0.15)
+
+
+def test_where_no_image_has_all_methods_there_is_no_ranking(store):
+    scores = {"gradcam": [0.2, "blank: constant"], "case": ["blank: constant", 0.9]}
+    for fill in ("mean", "blur"):
+        add_run(store, scores, question="rq2", metric="drop", **(BASE | {"fill": fill}))
+    (check,) = make_report(store).checks
+    assert [(reading.images, reading.ranking, reading.tau) for reading in check.readings] == [(0, [], None)] * 2
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["blur", "zero"],  # each is a reading of the other, and neither is the base
+        ["blur", "zero", "mean"],
+        ["mean", "blur", "blur logit"],  # a reading of a reading
+        ["mean", "blur", "mean paper", "blur paper"],
+        ["mean seed", "blur"],
+    ],
+)
+def test_no_run_is_lost(store, asked):
+    for words in asked:
+        fill, *rest = words.split()
+        more = {"output": "logit"} if "logit" in rest else {}
+        model = {"layer": "layer4.2.conv3"} if "paper" in rest else None
+        ask(
+            store,
+            ["gradcam", "random"],
+            fill=fill,
+            model=model,
+            digest="e" * 64 if "seed" in rest else "d" * 64,
+            **more,
+        )
+    report = make_report(store)
+    told = [section.about["run"] for section in report.sections]
+    told += [reading.run for check in report.checks for reading in check.readings[1:]]
+    assert sorted(told) == list(range(1, len(asked) + 1))
 
 
 def test_one_run_alone_is_told_of_in_full(store):

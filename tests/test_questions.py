@@ -70,7 +70,7 @@ def test_a_run_that_was_interrupted_ends_with_the_rows_of_an_undisturbed_one(que
 def test_every_reading_of_a_question_is_one_that_its_diagnostic_knows(name):
     question = engine.parse_question(name)
     readings = engine.variants(question)
-    assert len(readings) == len(question.variants)
+    assert len(readings) == len(question.variants)  # none is refused
     for (reading, layer), change in zip(readings, question.variants, strict=True):
         assert layer == change.get("layer", "")
         assert {k: v for k, v in reading.parameters.items() if v != question.parameters[k]} == {
@@ -82,7 +82,7 @@ def test_a_question_that_fails_keeps_no_other_from_its_answers(monkeypatch):
     """Quantus loses the results of every metric where one fails."""
     asked, said = [], []
 
-    def ask(question, model):
+    def ask(question, model, elsewhere):
         asked.append(question.name)
         if question.name == "rq2":
             raise RuntimeError("no good")

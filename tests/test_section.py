@@ -108,6 +108,48 @@ def test_twins_are_compared_once_and_share_the_verdict(store):
     assert {curve.method for curve in section.curves} == {"gradcam", "random"}
 
 
+def test_what_only_ranks_the_positive_part_alike_is_no_twin_where_all_of_it_counts(store):
+    """Grad-CAM stops at zero and HiResCAM does not: the same at 5 %, another at 75 %."""
+    scores = {
+        "gradcam": [[0.2, 0.9 - 0.05 * i] for i in range(10)],
+        "hirescam": [[0.2, 0.4 + 0.05 * i] for i in range(10)],
+    }
+    scores["random"] = [[0.1, 0.1]] * 10
+    number = add_run(store, scores, question="rq2", metric="drop", levels=(5.0, 75.0))
+    for method, shift in (("gradcam", 0), ("hirescam", 0), ("random", 2)):
+        add_maps(store, number, method, [shift + place / 10 for place in range(10)])
+    (section,) = make_report(store, run=number).sections
+    assert not any(one.same_as for one in section.lines)
+    assert {pair.method for pair in section.pairs} == {"gradcam", "hirescam"}
+
+
+def test_maps_of_other_roles_do_not_part_twins(store):
+    number = add_run(store, {"gradcam": GOOD, "hirescam": GOOD, "random": BAD}, question="rq2", metric="drop")
+    for method in ("gradcam", "hirescam"):
+        add_maps(store, number, method, [place / 10 for place in range(10)])
+    add_maps(store, number, "gradcam", [0.5] * 10, role="top2")  # of a question that asks of two classes
+    (section,) = make_report(store, run=number).sections
+    assert line(section, "hirescam").same_as == "gradcam"
+
+
+def test_a_standing_control_without_scores_is_not_beaten_by_default(store):
+    section = ask(store, {"gradcam": GOOD, "random": BAD, "center": ["blank: constant"] * 10})
+    assert line(section, "gradcam").verdict == "no evidence (no scores of center)"
+    section = ask(
+        store,
+        {"gradcam": GOOD, "random": BAD, "uniform": ["blank: constant"] * 10},
+        controls=("random", "uniform"),
+        digest="e" * 64,
+    )
+    assert line(section, "gradcam").verdict == "better than every control"
+
+
+def test_a_question_without_a_claim_has_none(store):
+    section = ask(store, {"gradcam": BAD, "random": GOOD}, question="sensitivity", metric="sensitivity", levels=(0.0,))
+    assert line(section, "gradcam", 0.0).verdict == "no claim"
+    assert section.pairs[0].comparison.effect == 1
+
+
 def test_a_claim_above_a_threshold_that_no_control_earns(store):
     centred = [-0.4, 0.3, 0.2, -0.1, 0.05, -0.25, 0.35, -0.3, 0.15, -0.02]
     scores = {"gradcam": GOOD, "layercam": centred[::-1], "random": centred, "center": [0.0] * 10}

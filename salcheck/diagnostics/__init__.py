@@ -10,12 +10,21 @@ maps`, for other images. It may have
     IMAGES = False         it reads the maps alone, and images need not be read where the maps are stored
 
 The first line of its docstring is its help. Every score is of one image: no mean, no test, no rank is taken here.
+
+A map that ranks nothing (not finite, constant, no positive value) gets no score. Sets of the most salient pixels that a
+claim is on (`overlap`, `confidence-drop`, `contrastive`) want as many positive pixels. Diagnostics that go through all
+pixels (`road`, `deletion`, `insertion`) rank those at and below zero too, equal ones at random: else a curve would be
+of other images at every level.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+
+NOT_FINITE = "the model's scores of a changed image are not finite"
+GAP = "undefined for this image"
 
 
 @dataclass(frozen=True)
@@ -29,4 +38,25 @@ class Scores:
     values: Mapping[str, Tensor]
     notes: Sequence[str | None]
     levels: Sequence[float] = ()
-    gap: str = "undefined for this image"
+    gap: str = GAP
+
+
+def scored(
+    values: Mapping[str, Tensor],
+    notes: Sequence[str | None],
+    levels: Sequence[float] = (),
+    gap: str = GAP,
+    answers: Tensor | None = None,
+) -> Scores:
+    """Scores that are NaN for every image with a note. answers: (B, ...), what the model said of the changed images;
+    an image of which not all are finite is noted.
+    """
+    if answers is not None:
+        finite = answers.isfinite().reshape(len(notes), -1).all(dim=1).tolist()
+        notes = [note or (None if sound else NOT_FINITE) for note, sound in zip(notes, finite, strict=True)]
+    noted = torch.tensor([note is not None for note in notes])
+    told = {
+        name: value.masked_fill(noted.to(value.device).view(-1, *[1] * (value.dim() - 1)), torch.nan)
+        for name, value in values.items()
+    }
+    return Scores(told, notes, levels, gap)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from salcheck.canvas import remover
-from salcheck.diagnostics import Scores
+from salcheck.diagnostics import Scores, scored
 from salcheck.diagnostics._removal import without
 from salcheck.errors import SalcheckError
 from salcheck.regions import Order
@@ -41,7 +41,6 @@ def curve(
 
 def named(area: str, line: str, found: tuple[Tensor, Tensor], order: Order) -> Scores:
     """The area and the curve under their names, at 0...100 %; none for an image whose map ranks nothing."""
-    missing = torch.tensor([note is not None for note in order.notes], device=found[0].device)
     steps = found[1].shape[1] - 1
-    values = {area: found[0].masked_fill(missing, torch.nan), line: found[1].masked_fill(missing[:, None], torch.nan)}
-    return Scores(values, order.notes, [100 * step / steps for step in range(steps + 1)])
+    levels = [100 * step / steps for step in range(steps + 1)]
+    return scored({area: found[0], line: found[1]}, order.notes, levels, answers=found[1])

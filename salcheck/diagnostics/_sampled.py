@@ -1,12 +1,9 @@
 """What diagnostics share that disturb an image at random and watch the model."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from salcheck.answers import Masks, Paint, ask
-from salcheck.diagnostics import Scores
 from salcheck.view import View
 
 OWN = 0x1F1D  # turns an image's seed into another: RISE must not be tested on the masks that it was made from
@@ -15,7 +12,8 @@ OWN = 0x1F1D  # turns an image's seed into another: RISE must not be tested on t
 def watch(
     view: View, classes: Tensor, pixels: Tensor, samples: int, masks: Masks, paint: Paint, how: str, output: str
 ) -> tuple[Tensor, Tensor]:
-    """What maps foretell and what happens: I . map, and the score after the change, each (B, samples) in double.
+    """What maps foretell and what happens: I . map, and the score after the change, each (B, samples) in double, on
+    the CPU: not every device has it.
 
     pixels: (B, H, W). masks(jobs): I, (j, H, W) or (j, 3, H, W), for jobs numbered image by image; paint and how as
     in `salcheck.answers.ask`.
@@ -29,14 +27,7 @@ def watch(
 
     sums = view.chunks(len(of), products)
     after = ask(view, classes, of, masks, paint, how).output(output)
-    return sums.double().view(-1, samples), after.double().view(-1, samples)
-
-
-def scored(values: dict[str, Tensor], notes: Sequence[str | None]) -> Scores:
-    """Scores of images (B,), NaN for those that have a note."""
-    noted = [note is not None for note in notes]
-    missing = {name: torch.tensor(noted, device=value.device) for name, value in values.items()}
-    return Scores({name: value.masked_fill(missing[name], torch.nan) for name, value in values.items()}, notes)
+    return sums.cpu().double().view(-1, samples), after.cpu().double().view(-1, samples)
 
 
 def generators(view: View) -> list[torch.Generator]:

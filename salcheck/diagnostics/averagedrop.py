@@ -31,7 +31,7 @@ from torch import Tensor
 
 from salcheck.answers import Answers, clean
 from salcheck.canvas import veiler
-from salcheck.diagnostics import Scores
+from salcheck.diagnostics import Scores, scored
 from salcheck.regions import blank, unit, upsample
 from salcheck.view import View
 
@@ -49,10 +49,10 @@ def score(
 ) -> Scores:
     """`adcc`, `drop`, `increase`, `gain`, `coherency` and `complexity` (B,), shares in 0...1; maps (B, 1, h, w)."""
     notes = blank(maps[:, 0], 0)  # of the grid: a constant map is no longer quite that when upsampled
-    scored = [row for row, note in enumerate(notes) if note is None]
+    ranked = [row for row, note in enumerate(notes) if note is None]
     pixels = maps.new_full((len(view), *view.size), torch.nan)
-    pixels[scored] = unit(upsample(maps[scored, 0], view.size))
-    after, coherency = _through(view, classes, pixels, scored, explain, fill)
+    pixels[ranked] = unit(upsample(maps[ranked, 0], view.size))
+    after, coherency = _through(view, classes, pixels, ranked, explain, fill)
     Y, O = clean(view, classes).output(output)[:, 0], after.output(output)[:, 0]  # noqa: E741
     values = {
         "drop": (Y - O).clamp(min=0) / Y.abs(),
@@ -63,17 +63,17 @@ def score(
     if output == "softmax":
         values["gain"] = (O - Y).clamp(min=0) / (1 - Y).clamp(min=torch.finfo(Y.dtype).eps)
     values["adcc"] = _harmonic_mean(coherency, 1 - values["complexity"], 1 - values["drop"])
-    return Scores(values, notes, gap="blank: the map of the image seen through the map")
+    return scored(values, notes, gap="blank: the map of the image seen through the map", answers=O)
 
 
 def _through(
-    view: View, classes: Tensor, pixels: Tensor, scored: list[int], explain: Explain, fill: str
+    view: View, classes: Tensor, pixels: Tensor, ranked: list[int], explain: Explain, fill: str
 ) -> tuple[Answers, Tensor]:
     """The answers (B, 1) to the images seen through their masks (B, H, W), and the coherency (B,) of the maps made of
-    what is then seen; NaN for images that are not among those `scored`.
+    what is then seen; NaN for images that are not among those `ranked`.
     """
     paint = veiler(view, fill)
-    rows = torch.tensor(scored, dtype=torch.long, device=pixels.device)
+    rows = torch.tensor(ranked, dtype=torch.long, device=pixels.device)
     table = pixels.new_full((len(view), 3), torch.nan)
 
     def work(part: slice) -> Tensor:
@@ -83,8 +83,8 @@ def _through(
         after = clean(seen, classes[of])  # of the forward that the map was made from
         return torch.stack([after.logits[:, 0], after.softmax[:, 0], agreement], dim=1)
 
-    if scored:
-        table[rows] = view.chunks(len(scored), work)
+    if ranked:
+        table[rows] = view.chunks(len(ranked), work)
     logits, softmax, agreement = table.split(1, dim=1)
     return Answers(logits, softmax), agreement[:, 0]
 
@@ -93,10 +93,10 @@ def _coherency(masks: Tensor, maps: Tensor) -> Tensor:
     """Pearson correlation of masks (B, H, W) and maps (B, h, w), moved to 0...1: (B,), NaN where a map is blank."""
     missing = torch.tensor([note is not None for note in blank(maps, 0)], device=maps.device)
     pixels = unit(upsample(maps, (masks.shape[1], masks.shape[2])))
-    flat = [values.flatten(1).double() for values in (masks, pixels)]
+    flat = [values.flatten(1).cpu().double() for values in (masks, pixels)]
     a, b = (values - values.mean(1, keepdim=True) for values in flat)
     r = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
-    return ((1 + r) / 2).to(masks.dtype).masked_fill(missing, torch.nan)
+    return ((1 + r) / 2).to(masks).masked_fill(missing, torch.nan)
 
 
 def _harmonic_mean(*parts: Tensor) -> Tensor:

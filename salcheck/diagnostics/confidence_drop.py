@@ -19,7 +19,7 @@ from torch import Tensor
 
 from salcheck.answers import clean
 from salcheck.canvas import Fill, remover
-from salcheck.diagnostics import Scores
+from salcheck.diagnostics import Scores, scored
 from salcheck.diagnostics._removal import without
 from salcheck.errors import SalcheckError
 from salcheck.regions import Ranking, Ties, check_percent, order, set_size
@@ -63,7 +63,5 @@ def score(
     if ties == "none":
         few = found.positive()[:, None] < torch.tensor(sizes, device=after.device)
         values = {name: value.masked_fill(few, torch.nan) for name, value in values.items()}
-    missing = torch.tensor([note is not None for note in found.notes], device=after.device)
     values = {"before": before[:, 0], **values}
-    values = {k: v.masked_fill(missing.view(-1, *[1] * (v.dim() - 1)), torch.nan) for k, v in values.items()}
-    return Scores(values, found.notes, percent, gap="blank: fewer positive pixels than the set")
+    return scored(values, found.notes, percent, gap="blank: fewer positive pixels than the set", answers=after)

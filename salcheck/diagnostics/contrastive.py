@@ -20,7 +20,7 @@ from torch import Tensor
 
 from salcheck.answers import clean
 from salcheck.canvas import Fill, remover
-from salcheck.diagnostics import Scores
+from salcheck.diagnostics import Scores, scored
 from salcheck.diagnostics._removal import without
 from salcheck.regions import Ranking, Ties, check_percent, order, set_size
 from salcheck.view import View
@@ -45,16 +45,16 @@ def score(
     found = order(maps.flatten(0, 1), view.size, ties, ranking)
     sizes = [set_size(one, view.size[0] * view.size[1]) for one in percent]
     before = _margin(clean(view, classes).output(output))
-    after = _margin(without(view, classes, found, sizes, remover(view, fill), f"remove {fill}").output(output))
-    fall = before[:, None, None] - after.unflatten(0, (-1, 2))
+    changed = without(view, classes, found, sizes, remover(view, fill), f"remove {fill}").output(output)
+    after = _margin(changed).unflatten(0, (-1, 2))
+    fall = before[:, None, None] - after
     if ties == "none":
         few = found.positive()[:, None] < torch.tensor(sizes, device=fall.device)
         fall = fall.masked_fill(few.unflatten(0, (-1, 2)).any(1, keepdim=True), torch.nan)
     notes = [u or v for u, v in zip(found.notes[::2], found.notes[1::2], strict=True)]
-    missing = torch.tensor([note is not None for note in notes], device=fall.device)
-    own, other = fall.masked_fill(missing[:, None, None], torch.nan).unbind(1)
+    own, other = fall.unbind(1)
     values = {"contrast": own - other, "own": own, "other": other}
-    return Scores(values, notes, percent, gap="blank: fewer positive pixels than the set")
+    return scored(values, notes, percent, gap="blank: fewer positive pixels than the set", answers=after)
 
 
 def _margin(scores: Tensor) -> Tensor:

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from salcheck.answers import Masks
 from salcheck.canvas import Fill, remover
-from salcheck.diagnostics import Scores
-from salcheck.diagnostics._sampled import generators, scored, watch
+from salcheck.diagnostics import Scores, scored
+from salcheck.diagnostics._sampled import generators, watch
 from salcheck.errors import SalcheckError
 from salcheck.regions import blank, upsample
 from salcheck.view import View
@@ -67,7 +67,7 @@ def score(
     sums, after = watch(view, classes, pixels, samples, masks, remover(view, fill), f"remove {fill}", output)
     # f(x) is the same for all subsets and drops out: the score falls as what is left of it does not rise.
     correlation = _pearson(sums, -after).masked_fill(_constant(sums) | _constant(after), torch.nan)
-    return scored({"correlation": correlation}, blank(pixels, 0, maps[:, 0]))
+    return scored({"correlation": correlation}, blank(pixels, 0, maps[:, 0]), answers=after)
 
 
 def _subsets(view: View, samples: int, cells: int, share: float) -> Masks:

@@ -31,8 +31,8 @@ from torch import Tensor
 
 from salcheck.answers import Masks, Paint, clean
 from salcheck.canvas import Fill, remover
-from salcheck.diagnostics import Scores
-from salcheck.diagnostics._sampled import generators, scored, seeds, watch
+from salcheck.diagnostics import Scores, scored
+from salcheck.diagnostics._sampled import generators, seeds, watch
 from salcheck.errors import SalcheckError
 from salcheck.regions import blank, upsample
 from salcheck.view import View
@@ -60,8 +60,8 @@ def score(
     largest: float = 0.36,
     sigma: float = 0.2,
 ) -> Scores:
-    """`infidelity` (B,), the squared error in units of the score, and `unexplained` (B,), 0...1 unless scale=none; maps
-    (B, 1, h, w), upsampled to pixels.
+    """`infidelity` (B,), the squared error in squared units of the score, and `unexplained` (B,), 0...1 unless
+    scale=none; maps (B, 1, h, w), upsampled to pixels.
 
     fill, largest: of squares. sigma: of noise, in the units that the model is fed. `samples` forwards for each image,
     whatever the number of methods. NaN, with a note, where a map is blank.
@@ -72,10 +72,10 @@ def score(
     else:
         masks, paint, how = _squares(view, samples, largest), remover(view, fill), f"remove {fill}"
     sums, after = watch(view, classes, pixels, samples, masks, paint, how, output)
-    change = clean(view, classes).output(output).double() - after
+    change = clean(view, classes).output(output).cpu().double() - after
     error = (_scale(sums, change, scale) * sums - change).square().mean(dim=1)
     unexplained = error / change.square().mean(dim=1)
-    return scored({"unexplained": unexplained, "infidelity": error}, blank(pixels, 0, maps[:, 0]))
+    return scored({"unexplained": unexplained, "infidelity": error}, blank(pixels, 0, maps[:, 0]), answers=after)
 
 
 def _scale(sums: Tensor, change: Tensor, scale: str) -> Tensor:

@@ -10,10 +10,9 @@ exactly K pixels, chosen by rank with a fixed tie-break, and a map without K pos
 instead of 100 %.
 """
 
-import torch
 from torch import Tensor
 
-from salcheck.diagnostics import Scores
+from salcheck.diagnostics import Scores, scored
 from salcheck.regions import blank, check_percent, set_size, top_set, upsample
 from salcheck.view import View
 
@@ -36,8 +35,7 @@ def score(view: View, classes: Tensor, maps: Tensor, *, percent: float = 5.0) ->
     notes = [why[2 * i] or why[2 * i + 1] for i in range(B)]
     mask, tied = top_set(pixels, percent)
     K = set_size(percent, view.size[0] * view.size[1])
-    missing = torch.tensor([note is not None for note in notes])[:, None]
     common = (mask[:, 0] & mask[:, 1]).count_nonzero(dim=(-2, -1))
     # In double precision scores equally far from a threshold stay equally far: tests rank those distances.
     values = {"overlap": 100 * common.cpu().double() / K, "tied": 50 * tied.sum(dim=1).cpu().double() / K}
-    return Scores({name: v[:, None].masked_fill(missing, torch.nan) for name, v in values.items()}, notes, [percent])
+    return scored({name: value[:, None] for name, value in values.items()}, notes, [percent])

@@ -38,7 +38,7 @@ from torch import Tensor
 from salcheck.answers import Masks, ask, clean
 from salcheck.calibration import STEPS, Masked, Mode, choose, curve, cut
 from salcheck.canvas import veiler
-from salcheck.diagnostics import Scores, deletion, insertion
+from salcheck.diagnostics import Scores, deletion, insertion, scored
 from salcheck.diagnostics._curves import Output, check_steps
 from salcheck.errors import SalcheckError
 from salcheck.regions import order, unit, upsample
@@ -68,8 +68,8 @@ def score(
     """Each measure (B,) as it is, `_in_loop` and `_out_of_loop`, three areas (B,), and `through` (B, 10) at the
     percentage of pixels that are zero; maps (B, 1, h, w).
 
-    Scores are softmax in 0...1, or logits. 20 forwards of changed images per map, and `steps` for insertion and for
-    deletion each.
+    Scores are softmax in 0...1, or logits. 20 forwards of changed images per map, 21 with mode=compat, and `steps` for
+    insertion and for deletion each.
     """
     found = order(maps[:, 0], view.size)
     missing = torch.tensor([note is not None for note in found.notes], device=maps.device)
@@ -80,8 +80,8 @@ def score(
     values = _measured(masks, places, before, here, elsewhere, mode)
     for diagnostic, name in ((insertion, "insertion"), (deletion, "deletion")):
         values[name] = diagnostic.score(view, classes, maps, steps=steps, output=output).values[name]
-    values = {k: v.masked_fill(missing.view(-1, *[1] * (v.dim() - 1)), torch.nan) for k, v in values.items()}
-    return Scores(values, found.notes, [100 * i / STEPS for i in range(STEPS)])
+    levels = [100 * i / STEPS for i in range(STEPS)]
+    return scored(values, found.notes, levels, answers=values["through"])
 
 
 def _seen(view: View, classes: Tensor, output: Output, fill: Canvas, of: Tensor, masks: Masks) -> Tensor:

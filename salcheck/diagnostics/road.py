@@ -20,7 +20,7 @@ from torch import Tensor
 
 from salcheck.answers import Paint, clean
 from salcheck.canvas import remover
-from salcheck.diagnostics import Scores
+from salcheck.diagnostics import Scores, scored
 from salcheck.diagnostics._removal import without
 from salcheck.errors import SalcheckError
 from salcheck.regions import Ranking, check_percent, order, set_size
@@ -63,10 +63,8 @@ def score(
         for least in (False, True)
     )
     tied = 100 * found.tied(sizes) / torch.tensor(sizes, device=morf.device)
-    missing = torch.tensor([note is not None for note in found.notes], device=morf.device)
-    levels = {"morf": morf, "lerf": lerf, "gap": morf - lerf, "tied": tied}
-    values = {name: value.masked_fill(missing[:, None], torch.nan) for name, value in levels.items()}
-    return Scores({"before": before[:, 0].masked_fill(missing, torch.nan), **values}, found.notes, percent)
+    values = {"before": before[:, 0], "morf": morf, "lerf": lerf, "gap": morf - lerf, "tied": tied}
+    return scored(values, found.notes, percent, answers=morf - lerf)
 
 
 def _painter(view: View, noise: float, space: str) -> Paint:

@@ -22,8 +22,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from salcheck.diagnostics import Scores
-from salcheck.diagnostics._sampled import scored, seeds
+from salcheck.diagnostics import Scores, scored
+from salcheck.diagnostics._sampled import seeds
 from salcheck.errors import SalcheckError
 from salcheck.regions import blank, upsample
 from salcheck.view import View
@@ -51,14 +51,14 @@ def score(
     map is blank; NaN where the map of a disturbed image is not finite.
     """
     of = torch.arange(len(view), device=maps.device).repeat_interleave(samples)
-    own = maps[:, 0].flatten(1).double()
+    own = maps[:, 0].flatten(1).cpu().double()
     drawn = seeds(view, samples)
 
     def move(rows: slice) -> Tensor:
         images = view.images[of[rows]]
         noise = torch.stack([_uniform(seed, images.shape[1:]) for seed in drawn[rows]]).to(images)
         moved = explain(view.again(images + radius * noise, of[rows]), classes[of[rows]])[:, 0]
-        return (moved.flatten(1).double() - own[of[rows]]).norm(dim=1)
+        return (moved.flatten(1).cpu().double() - own[of[rows].cpu()]).norm(dim=1)
 
     changes = view.chunks(len(of), move).view(-1, samples) / own.norm(dim=1, keepdim=True)
     values = {"sensitivity": changes.amax(dim=1), "mean_change": changes.mean(dim=1)}

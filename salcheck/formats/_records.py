@@ -12,6 +12,7 @@ def records_of(section: Section) -> list[dict[str, Any]]:
     about = section.about
     where = {name: about[name] for name in ("question", "run", "arch")}
     model = {name: about[name] for name in ("model", "layer", "dtype", "dataset")}
+    model |= {"tested": section.question.metric, "better": section.better}
     claims = [{"table": "claim", **line.values, **model} for line in section.lines]
     means = [
         {
@@ -21,14 +22,14 @@ def records_of(section: Section) -> list[dict[str, Any]]:
             "control": curve.control,
             "metric": curve.metric,
             "level": float(level),
-            "n": curve.n,
+            "n": int(n),
             "mean": float(mean),
             "low": float(low),
             "high": float(high),
             **model,
         }
         for curve in section.curves
-        for level, mean, low, high in zip(curve.levels, curve.mean, curve.low, curve.high, strict=True)
+        for level, n, mean, low, high in zip(curve.levels, curve.n, curve.mean, curve.low, curve.high, strict=True)
         if math.isfinite(mean)
     ]
     pairs = [

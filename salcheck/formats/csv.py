@@ -1,4 +1,4 @@
-"""One row per question, arch, method and metric for a spreadsheet, with every figure at full precision."""
+"""Rows for a spreadsheet: claims, means of every metric, and comparisons (`table`), at full precision."""
 
 import csv
 import io

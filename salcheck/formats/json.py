@@ -1,4 +1,4 @@
-"""Records for a program: one object per question, arch, method and metric, with every figure at full precision."""
+"""Records for a program: claims, means, comparisons and cross-checks (`table`), at full precision."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,9 @@ def render(report: Report, pictures: Mapping[tuple[int, str], str]) -> str:
             "model": check.about["model"],
             "run": reading.run,
             "reading": reading.words,
+            "images": reading.images,
             "tau": reading.tau,
+            "tau_with_controls": reading.tau_with_controls,
             "ranking": [name for name, _ in reading.ranking],
         }
         for check in report.checks

@@ -1,10 +1,10 @@
 """Markdown tables for a paper, a README or an issue."""
 
 from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 
 from salcheck.crosscheck import CrossCheck
 from salcheck.formats._words import figure, interval, p_value, share
-from salcheck.parameters import write
 from salcheck.report import Report
 from salcheck.section import Curve, Line, Pair, Section
 
@@ -12,7 +12,7 @@ PICTURES = True
 RANKING = "ranking, the best first"
 MARKS = "&<>|*[]\\"  # a backslash before a sign would not do: in a table `\\|` still ends a cell
 WORDS = ("method", "against", "verdict", "mean of", "reading", RANKING)  # columns that begin at the left
-MOST_LEVELS = 10  # a curve of more is for the picture
+MOST_LEVELS = 11  # of a curve: the picture has them all
 
 Row = list[str]
 
@@ -26,22 +26,17 @@ def render(report: Report, pictures: Mapping[tuple[int, str], str]) -> str:
 
 def _section(section: Section, pictures: Mapping[tuple[int, str], str]) -> str:
     about = section.about
-    settings = ", ".join(f"{name} {write(value)}" for name, value in section.parameters.items() if _setting(value))
     head = [
         f"## {about['question']}: {section.question.title}",
         "",
         f"{_text(about['subject'])}, layer {_text(about['layer'])}, run {about['run']}: "
-        f"{section.metric.title}; {settings}. Source: {section.question.source}.",
+        f"{section.metric.title}, {section.better}; {_text(section.settings)}. Source: {section.question.source}.",
         "",
     ]
     own = [(metric, name) for (run, metric), name in pictures.items() if run == about["run"]]
-    shown = [f"![{_text(section.question.metrics[metric].title)}]({name})\n" for metric, name in own]
+    shown = [f"![{_text(section.question.metrics[metric].title)}]({quote(name)})\n" for metric, name in own]
     parts = [_claims(section), *shown, *_means(section), *_pairs(section)]
     return "\n".join([*head, *parts, *(f"- {_text(remark)}" for remark in section.remarks), ""])
-
-
-def _setting(value: object) -> bool:
-    return isinstance(value, float | str | list)
 
 
 def _claims(section: Section) -> str:
@@ -143,7 +138,8 @@ def _means(section: Section) -> list[str]:
 
 def _short(curves: Sequence[Curve]) -> list[float]:
     levels = sorted({float(level) for curve in curves for level in curve.levels})
-    return levels if len(levels) <= MOST_LEVELS else []
+    step = -(-len(levels) // MOST_LEVELS)
+    return levels[::step]
 
 
 def _at(curve: Curve | None, level: float) -> float | None:
@@ -172,17 +168,22 @@ def _pairs(section: Section) -> list[str]:
 
 def _check(check: CrossCheck) -> str:
     """How the methods are ranked under each reading."""
-    head = ["reading", "run", "tau", RANKING]
+    head = ["reading", "run", "N", "tau", "tau with controls", RANKING]
     rows = [
         [
             _text(reading.words),
             str(reading.run),
+            str(reading.images),
             figure(reading.tau, 2),
+            figure(reading.tau_with_controls, 2),
             ", ".join(f"{_text(name)} {value:.3g}" for name, value in reading.ranking),
         ]
         for reading in check.readings
     ]
-    told = f"Kendall's tau of each ranking, controls included, with the first; {_text(check.about['subject'])}."
+    told = (
+        f"{_text(check.about['subject'])}: Kendall's tau of each ranking with the first, by the mean over the images "
+        "and levels at which all methods have a score (N images)."
+    )
     return "\n".join([f"## {check.question.name} under other readings", "", told, "", _table(head, rows)])
 
 

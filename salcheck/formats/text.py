@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from salcheck.crosscheck import CrossCheck
+from salcheck.folder import one_line
 from salcheck.formats._words import figure, interval, p_value, share
 from salcheck.report import Report
 from salcheck.section import Line, Section
@@ -20,27 +20,25 @@ NEEDS = {"N": 54, "median": 0, "mean": 0, "95 % CI": 78, "beyond": 62, "p Holm":
 def render(report: Report, pictures: Mapping[tuple[int, str], str]) -> str:
     """Tables no wider than the terminal, each followed by its remarks."""
     out = io.StringIO()
-    console = Console(file=out, highlight=False, force_terminal=False, color_system=None)
+    console = Console(file=out, highlight=False, markup=False, emoji=False, force_terminal=False, color_system=None)
     for section in report.sections:
         _section(console, section)
     for check in report.checks:
         _check(console, check)
     for remark in report.remarks:
-        console.print(escape(remark))
+        console.print(one_line(remark))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
 def _section(console: Console, section: Section) -> None:
     about = section.about
-    console.print(escape(f"{about['question']}: {section.question.title}"))
-    console.print(escape(f"{about['subject']}, layer {about['layer']}, run {about['run']}"))
-    if section.threshold is None:
-        arrow = "higher" if section.metric.better > 0 else "lower"
-        console.print(escape(f"mean: {section.metric.title}; {arrow} is better"))
+    console.print(one_line(f"{about['question']}: {section.question.title}"))
+    console.print(one_line(f"{about['subject']}, layer {about['layer']}, run {about['run']}"))
+    console.print(one_line(f"{section.metric.title}, {section.better}; {section.settings}"))
     for level in section.levels:
         console.print(_table(console.width, section, level))
     for remark in [*section.remarks, *_blanks(section)]:
-        console.print(escape(f"- {remark}"))
+        console.print(one_line(f"- {remark}"))
     if len(section.question.metrics) > 1:
         console.print("- Other metrics, every comparison and the curves: salcheck report --out report.md")
     console.print()
@@ -59,7 +57,7 @@ def _table(width: int, section: Section, level: float) -> Table:
     table.add_column("verdict", overflow="fold", min_width=14)
     for line in (line for line in section.lines if line.level == level):
         figures = _figures(line, section.metric.digits)
-        table.add_row(escape(line.method), *(figures[name] for name in shown), line.verdict)
+        table.add_row(one_line(line.method), *(figures[name] for name in shown), line.verdict)
     return table
 
 
@@ -84,8 +82,9 @@ def _blanks(section: Section) -> list[str]:
 
 
 def _check(console: Console, check: CrossCheck) -> None:
+    first = check.about["run"]
     console.print(
-        escape(f"{check.question.name} under other readings: tau with the ranking of run {check.about['run']}")
+        one_line(f"{check.question.name} under other readings: tau of methods with the ranking of run {first}")
     )
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("reading", overflow="fold", min_width=10)
@@ -94,6 +93,6 @@ def _check(console: Console, check: CrossCheck) -> None:
     table.add_column("the best first", overflow="fold", min_width=14)
     for reading in check.readings:
         names = ", ".join(name for name, _ in reading.ranking)
-        table.add_row(escape(reading.words), str(reading.run), figure(reading.tau, 2), escape(names))
+        table.add_row(one_line(reading.words), str(reading.run), figure(reading.tau, 2), one_line(names))
     console.print(table)
     console.print()

@@ -22,7 +22,7 @@ def report(tmp_path):
     with Store(str(tmp_path / "salcheck.db")) as store:
         scores = {
             "case": [10.0, 20.0, 30.0, 35.0, 12.0, 22.5],
-            LONG: [11.0, 21.0, 31.0, 36.0, 13.0, 23.0],
+            LONG: [10.0, 20.0, 30.0, 35.0, 12.0, 22.5],
             "gradcam": [90.0, 80.0, 70.0, 60.0, 50.0, BLANK],
             "layercam": [BLANK] * 6,
             "random": [0.0, 1.0, 2.0, 3.0, 4.0, 5.0],
