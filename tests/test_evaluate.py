@@ -39,6 +39,16 @@ class Bench:
         self.forwards = 0
         self.model.net.conv1.register_forward_hook(self._count)
 
+    def label_by_halves(self):
+        """Every second image has the class that the model gives it, the others another one."""
+        images = torch.stack([self.model.transform(self.data.read(item)) for item in self.data.items])
+        top = self.model.net(images).argmax(-1).tolist()
+        items = [
+            dataclasses.replace(item, labels=((u + place % 2) % 7,))
+            for place, (item, u) in enumerate(zip(self.data.items, top, strict=True))
+        ]
+        self.data = dataclasses.replace(self.data, items=items)
+
     def _count(self, *_):
         self.forwards += 1
 
@@ -142,13 +152,15 @@ def test_a_method_asked_for_later_joins_the_run(bench):
     assert [row for row in after if row[1] != "layercam"] == before
 
 
-def test_another_percentage_needs_no_forward_because_the_maps_are_cached(bench, monkeypatch):
-    bench.ask()
+@pytest.mark.parametrize("correct_only", [False, True])
+def test_another_percentage_needs_no_forward_because_the_maps_are_cached(bench, monkeypatch, correct_only):
+    bench.label_by_halves()
+    bench.ask(correct_only=correct_only, n=40)
     forwards = bench.forwards
     monkeypatch.setattr("salcheck.datasets._files.read_image", lambda path: pytest.fail("read again"))
-    bench.ask(percent=20.0)
+    bench.ask(percent=20.0, correct_only=correct_only, n=40)
     assert bench.forwards == forwards
-    assert {level for _, _, _, level, _, _ in bench.rows()} == {5.0, 20.0}
+    assert {level for _, _, _, level, _, _ in bench.rows()} - {0.0} == {5.0, 20.0}
 
 
 def test_another_seed_gives_other_noise_and_the_same_maps_otherwise(bench):

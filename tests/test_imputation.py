@@ -235,6 +235,19 @@ def test_a_known_pixel_that_is_not_finite_shows_in_its_own_image_alone():
     assert torch.allclose(filled[1], expected, atol=1e-6)
 
 
+def test_the_number_of_threads_is_left_as_it_was():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        impute(photograph_like((9, 9))[None], torch.ones(1, 9, 9, dtype=torch.bool))
+        assert torch.get_num_threads() == 2
+        with pytest.raises(RuntimeError):
+            impute(photograph_like((9, 9))[None], torch.ones(1, 9, 8, dtype=torch.bool))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_fills_alike():
     image, removed = photograph_like((45, 61)).expand(48, -1, -1, -1), masks((45, 61))

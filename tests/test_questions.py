@@ -158,6 +158,52 @@ def test_out_of_memory_among_changed_images_halves_them_and_changes_nothing(made
         assert one[4] is None or one[4] == pytest.approx(other[4], abs=1e-3)
 
 
+def test_a_method_that_joins_later_has_the_scores_that_it_would_have_had(made, tmp_path):
+    together, later = Bench(tmp_path / "together", made), Bench(tmp_path / "later", made)
+    for bench in (together, later):
+        bench.root.mkdir()
+    asked = {"question": "rq2:percent=5+25", "n": 6}
+    later.ask(methods="gradcam", **asked)
+    for bench in (together, later):
+        bench.ask(methods="gradcam,layercam", **asked)
+    for one, other in zip(together.rows(), later.rows(), strict=True):
+        assert one[:4] == other[:4]
+        assert one[4] == pytest.approx(other[4], abs=1e-5)
+
+
+def test_only_images_that_count_are_changed(made, tmp_path):
+    """Excluded images cost their one forward, and no more; the others' scores are theirs."""
+    bench = Bench(tmp_path, made)
+    bench.label_by_halves()
+    bench.ask(question="rq2:percent=5", methods="gradcam", n=40, correct_only=True)
+    kept = {key for key, spec, metric, _, value, _ in bench.rows() if metric == "before" and spec == "gradcam"}
+    assert 0 < len(kept) < 40
+    before = {key: value for key, spec, metric, _, value, _ in bench.rows() if (spec, metric) == ("gradcam", "before")}
+    items = {item.key: item for item in bench.data.items}
+    for key in kept:
+        image = bench.model.transform(bench.data.read(items[key]))[None]
+        chance, top = bench.model.net(image).softmax(-1).max(-1)
+        assert int(top) in items[key].labels
+        assert before[key] == pytest.approx(float(chance), abs=1e-5)
+
+
+def test_a_model_that_answers_nothing_finite_is_a_failure_and_no_blank_map(made, tmp_path):
+    bench = Bench(tmp_path, made)
+    whole = bench.model.net.forward
+
+    def overflow(images):
+        changed = (images == 0).flatten(1).float().mean(1) > 0.2  # a quarter is the mean colour
+        return whole(images).masked_fill(changed[:, None], float("inf"))
+
+    bench.model.net.forward = overflow
+    bench.ask(question="rq2:percent=25", methods="gradcam", n=4)
+    notes = {note for *_, note in bench.rows() if note}
+    assert "the model's scores of a changed image are not finite" in notes
+    with Store(str(bench.root / "scores.db")) as store:
+        (section,) = make_report(store).sections
+    assert next(line for line in section.lines if line.method == "center").failed == 4
+
+
 def test_too_few_classes_are_one_line(made, tmp_path):
     bench = Bench(tmp_path, made)
     bench.model.__dict__["labels"] = bench.model.labels.__class__(["only"])
