@@ -27,9 +27,11 @@ test: $(BIN)/.installed  ## Lint, types and every test
 test-fast: $(BIN)/.installed  ## The tests without the slow ones (a wheel in another environment)
 	$(BIN)/python -m pytest -m 'not slow'
 
-bench: $(BIN)/.installed  ## Speed, memory, peers, planted truth: 45 minutes (needs real weights and photographs)
+bench: $(BIN)/.installed  ## Speed, memory, peers, planted truth: 50 minutes (needs real weights and photographs)
 	$(BIN)/python -m tests.benchmarks.bench_rq1 --shared $(SHARED)
 	$(BIN)/python -m tests.benchmarks.bench_methods --shared $(SHARED)
+	$(BIN)/python -m tests.benchmarks.bench_imputation --shared $(SHARED)
+	$(BIN)/python -m tests.benchmarks.bench_curves --shared $(SHARED)
 	$(BIN)/python -m tests.benchmarks.bench_truth
 
 lint: $(BIN)/.installed  ## Ruff and mypy

@@ -133,6 +133,8 @@ def test_no_run_is_lost(store, asked):
     told = [section.about["run"] for section in report.sections]
     told += [reading.run for check in report.checks for reading in check.readings[1:]]
     assert sorted(told) == list(range(1, len(asked) + 1))
+    assert report.sections[0].about["run"] == (3 if asked == ["blur", "zero", "mean"] else 1)
+    assert len(report.sections) == {"zero": 1, "mean": 1, "blur logit": 2, "blur paper": 2, "blur": 2}[asked[-1]]
 
 
 def test_one_run_alone_is_told_of_in_full(store):

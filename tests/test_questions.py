@@ -174,7 +174,10 @@ def test_a_method_that_joins_later_has_the_scores_that_it_would_have_had(made, t
 def test_only_images_that_count_are_changed(made, tmp_path):
     """Excluded images cost their one forward, and no more; the others' scores are theirs."""
     bench = Bench(tmp_path, made)
+    images = torch.stack([bench.model.transform(bench.data.read(item)) for item in bench.data.items])
+    bench.model.net.fc.bias -= bench.model.net(images).mean(0)  # else all of them are in one class
     bench.label_by_halves()
+    assert len({item.labels for item in bench.data.items}) > 2
     bench.ask(question="rq2:percent=5", methods="gradcam", n=40, correct_only=True)
     kept = {key for key, spec, metric, _, value, _ in bench.rows() if metric == "before" and spec == "gradcam"}
     assert 0 < len(kept) < 40
@@ -185,6 +188,15 @@ def test_only_images_that_count_are_changed(made, tmp_path):
         chance, top = bench.model.net(image).softmax(-1).max(-1)
         assert int(top) in items[key].labels
         assert before[key] == pytest.approx(float(chance), abs=1e-5)
+
+
+def test_an_image_whose_map_ranks_nothing_is_one_row_with_its_reason(made, tmp_path):
+    bench = Bench(tmp_path, made)
+    bench.ask(question="rq2:percent=5+25", methods="uniform", n=4)
+    rows = [row for row in bench.rows() if row[1] == "uniform"]
+    assert [(metric, level, value, note) for _, _, metric, level, value, note in rows] == [
+        ("drop", 0.0, None, "blank: constant")
+    ] * 4
 
 
 def test_a_model_that_answers_nothing_finite_is_a_failure_and_no_blank_map(made, tmp_path):
