@@ -16,9 +16,8 @@ from salcheck.questions import HIGHER, Metric, Question
 from salcheck.remarks import remarks_of
 from salcheck.stats import Comparison, Summary, agreeing, alike, bands, compare, holm, summarise
 from salcheck.store import Store
+from salcheck.verdicts import ALPHA, margin, verdict
 
-ALPHA = 0.05
-STANDING = ("random", "center", "edges")  # the controls of every run
 ANCHOR = "case"  # the method that others are compared with, where it is in the run
 
 METHODS = """
@@ -181,7 +180,7 @@ class _Method:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
     """One method's scores at one level; `notes` counts the images without a score by the kind of their note."""
 
     method: _Method
@@ -200,7 +199,7 @@ def _methods(store: Store, run: int, main: pd.DataFrame) -> list[_Method]:
 
 def _entries(
     main: pd.DataFrame, methods: Sequence[_Method], question: Question, threshold: float | None, seed: int
-) -> list[_Entry]:
+) -> list[Entry]:
     """One entry for each method at each level. An image that has no score at any level is noted once, at level 0."""
     higher = question.metrics[question.metric].better == HIGHER
     levels = sorted(set(main["level"]) - {0.0}) or [0.0]
@@ -212,7 +211,7 @@ def _entries(
             here = rows[(rows["level"] == level) | (rows["level"] == 0.0)]
             kinds = here["note"].dropna().str.split(":").str[0].value_counts().to_dict()
             values = here["value"].dropna().to_numpy(dtype=float)
-            entries.append(_Entry(method, level, summarise(values, threshold, seed, above=higher), kinds))
+            entries.append(Entry(method, level, summarise(values, threshold, seed, above=higher), kinds))
     if threshold is not None or not main["value"].notna().any():
         return entries
     table = _wide(main).reindex(columns=pd.MultiIndex.from_tuples([(e.method.id, e.level) for e in entries]))
@@ -271,7 +270,7 @@ def _pairs(
 def _lines(
     about: Mapping[str, Any],
     question: Question,
-    entries: Sequence[_Entry],
+    entries: Sequence[Entry],
     twins: Mapping[int, _Method],
     distinct: Sequence[_Method],
     pairs: Sequence[Pair],
@@ -288,73 +287,36 @@ def _lines(
         own = [pair for pair in pairs if (pair.method, pair.level) == (subject.name, level)]
         beside = [pair for pair in own if pair.against in {control.method.name for control in controls}]
         corrected = None if method.control else p[subject.id, level]
-        line = Line(
-            question=about["question"],
-            run=about["run"],
-            arch=about["arch"],
-            method=method.name,
-            control=method.control,
-            metric=question.metric,
-            level=level,
-            summary=entry.summary,
+        line = _line(
+            about,
+            question,
+            entry,
             holm=corrected,
-            blank=entry.notes.get("blank", 0),
             tied=int(tied.get((method.id, level), 0)),
-            excluded=entry.notes.get("excluded", 0),
-            failed=sum(count for kind, count in entry.notes.items() if kind not in ("blank", "excluded")),
             same_as=twins[method.id].name if method.id in twins else None,
-            verdict=_verdict(question, entry, corrected, controls, beside),
+            verdict=verdict(question, entry, corrected, controls, beside),
             anchor=next((pair for pair in own if pair.against == ANCHOR), None),
-            hardest=min(beside, key=lambda pair: _margin(pair, question), default=None),
+            hardest=min(beside, key=lambda pair: margin(pair, question), default=None),
         )
         lines.append(line)
     return lines
 
 
-def _margin(pair: Pair, question: Question) -> tuple[float, float]:
-    """How clearly the method is better: by the effect, and where that is the same, by the difference."""
-    better = question.metrics[question.metric].better
-    return pair.comparison.effect or 0.0, better * (pair.comparison.difference or 0.0)
-
-
-def _passes(entry: _Entry) -> bool:
-    return entry.summary.wilcoxon is not None and entry.summary.wilcoxon < ALPHA
-
-
-def _verdict(
-    question: Question, entry: _Entry, p: float | None, controls: Sequence[_Entry], beside: Sequence[Pair]
-) -> str:
-    """In words: a claim that a control earns as well, or does not lose to, is no evidence for anything."""
-    passes = question.threshold is not None and _passes(entry)
-    if entry.summary.n == 0:
-        told = "no scores"
-    elif entry.method.control:
-        told = "control" if question.threshold is None else f"control: {'passes' if passes else 'does not pass'}"
-    elif not question.claim:
-        told = "no claim"
-    elif question.threshold is not None and (p is None or p >= ALPHA):
-        told = f"not {question.claim}"
-    elif question.threshold is None and not beside:
-        told = "no control to compare with"
-    else:
-        told = _evidence(question, controls, beside)
-    return told
-
-
-def _evidence(question: Question, controls: Sequence[_Entry], beside: Sequence[Pair]) -> str:
-    """The claim, unless a control earns it too, is not beaten, or has no scores to be compared with."""
-    silent = [c.method.name for c in controls if c.summary.n == 0 and c.method.name in STANDING]
-    passed = [c.method.name for c in controls if _passes(c)] if question.threshold is not None else []
-    unbeaten = [pair.against for pair in beside if not pair.better] if question.threshold is None else []
-    reasons = [f"no scores of {listing(silent)}"] if silent else []
-    reasons += [f"{listing(passed)} {'passes' if len(passed) == 1 else 'pass'} too"] if passed else []
-    reasons += [f"not better than {listing(unbeaten)}"] if unbeaten else []
-    return f"no evidence ({'; '.join(reasons)})" if reasons else question.claim
-
-
-def listing(names: Sequence[str]) -> str:
-    """a, b and c."""
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+def _line(about: Mapping[str, Any], question: Question, entry: Entry, **found: Any) -> Line:
+    return Line(
+        question=about["question"],
+        run=about["run"],
+        arch=about["arch"],
+        method=entry.method.name,
+        control=entry.method.control,
+        metric=question.metric,
+        level=entry.level,
+        summary=entry.summary,
+        blank=entry.notes.get("blank", 0),
+        excluded=entry.notes.get("excluded", 0),
+        failed=sum(count for kind, count in entry.notes.items() if kind not in ("blank", "excluded")),
+        **found,
+    )
 
 
 def _twins(

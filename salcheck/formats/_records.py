@@ -14,10 +14,14 @@ def records_of(section: Section) -> list[dict[str, Any]]:
     model = {name: about[name] for name in ("model", "layer", "dtype", "dataset")}
     model |= {"tested": section.question.metric, "better": section.better}
     claims = [{"table": "claim", **line.values, **model} for line in section.lines]
-    means = [
+    means = [{"table": "mean", **where, **mean, **model} for mean in _means(section)]
+    pairs = [{"table": "pair", **where, **pair, **model} for pair in _pairs(section)]
+    return [*claims, *means, *pairs]
+
+
+def _means(section: Section) -> list[dict[str, Any]]:
+    return [
         {
-            "table": "mean",
-            **where,
             "method": curve.method,
             "control": curve.control,
             "metric": curve.metric,
@@ -26,16 +30,16 @@ def records_of(section: Section) -> list[dict[str, Any]]:
             "mean": float(mean),
             "low": float(low),
             "high": float(high),
-            **model,
         }
         for curve in section.curves
         for level, n, mean, low, high in zip(curve.levels, curve.n, curve.mean, curve.low, curve.high, strict=True)
         if math.isfinite(mean)
     ]
-    pairs = [
+
+
+def _pairs(section: Section) -> list[dict[str, Any]]:
+    return [
         {
-            "table": "pair",
-            **where,
             "method": pair.method,
             "control": False,
             "metric": section.question.metric,
@@ -44,8 +48,6 @@ def records_of(section: Section) -> list[dict[str, Any]]:
             **dataclasses.asdict(pair.comparison),
             "holm": pair.holm,
             "holm_t": pair.holm_t,
-            **model,
         }
         for pair in section.pairs
     ]
-    return [*claims, *means, *pairs]

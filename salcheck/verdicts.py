@@ -1,0 +1,58 @@
+"""What is claimed of a method, in words, and why a claim is no evidence."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from salcheck.questions import Question
+
+if TYPE_CHECKING:
+    from salcheck.section import Entry, Pair
+
+ALPHA = 0.05
+STANDING = ("random", "center", "edges")  # the controls of every run
+
+
+def margin(pair: "Pair", question: Question) -> tuple[float, float]:
+    """How clearly the method is better: by the effect, and where that is the same, by the difference."""
+    better = question.metrics[question.metric].better
+    return pair.comparison.effect or 0.0, better * (pair.comparison.difference or 0.0)
+
+
+def _passes(entry: "Entry") -> bool:
+    return entry.summary.wilcoxon is not None and entry.summary.wilcoxon < ALPHA
+
+
+def verdict(
+    question: Question, entry: "Entry", p: float | None, controls: Sequence["Entry"], beside: Sequence["Pair"]
+) -> str:
+    """In words: a claim that a control earns as well, or does not lose to, is no evidence for anything."""
+    passes = question.threshold is not None and _passes(entry)
+    if entry.summary.n == 0:
+        told = "no scores"
+    elif entry.method.control:
+        told = "control" if question.threshold is None else f"control: {'passes' if passes else 'does not pass'}"
+    elif not question.claim:
+        told = "no claim"
+    elif question.threshold is not None and (p is None or p >= ALPHA):
+        told = f"not {question.claim}"
+    elif question.threshold is None and not beside:
+        told = "no control to compare with"
+    else:
+        told = _evidence(question, controls, beside)
+    return told
+
+
+def _evidence(question: Question, controls: Sequence["Entry"], beside: Sequence["Pair"]) -> str:
+    """The claim, unless a control earns it too, is not beaten, or has no scores to be compared with."""
+    silent = [c.method.name for c in controls if c.summary.n == 0 and c.method.name in STANDING]
+    passed = [c.method.name for c in controls if _passes(c)] if question.threshold is not None else []
+    unbeaten = [pair.against for pair in beside if not pair.better] if question.threshold is None else []
+    reasons = [f"no scores of {listing(silent)}"] if silent else []
+    reasons += [f"{listing(passed)} {'passes' if len(passed) == 1 else 'pass'} too"] if passed else []
+    reasons += [f"not better than {listing(unbeaten)}"] if unbeaten else []
+    return f"no evidence ({'; '.join(reasons)})" if reasons else question.claim
+
+
+def listing(names: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
