@@ -24,7 +24,7 @@ from salcheck.references.confusion import Confusion
 from tests.makers import save_images, save_model
 from tests.nets import make_net
 
-COMMANDS = ["explain", "eval", "report", "methods", "demo", "train"]
+COMMANDS = ["explain", "eval", "report", "methods", "questions", "demo", "train"]
 
 
 @pytest.fixture(scope="module")

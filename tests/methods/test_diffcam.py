@@ -499,7 +499,7 @@ def test_the_rectified_map_is_the_positive_part(view):
     [
         ("k=0", "k is at least 1"),
         ("alpha=0", "alpha positive"),
-        ("alpha=nan", "alpha positive"),
+        ("alpha=nan", "it takes finite numbers"),
         ("group=nearest", "it is one of knn, others"),
         ("group=class:", "it is one of knn, others"),
         ("group=knn:3", "it is one of knn, others"),
