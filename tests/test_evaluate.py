@@ -361,7 +361,7 @@ def test_what_cannot_be_run_is_one_line(bench, settings, says):
 
 
 def test_an_unknown_question_offers_the_nearest():
-    with pytest.raises(SalcheckError, match="did you mean .*rq1"):
+    with pytest.raises(SalcheckError, match=r"did you mean .*rq1"):
         engine.parse_question("rq11")
 
 
