@@ -252,7 +252,7 @@ def methods() -> None:
 
 @app.command()
 def questions() -> None:
-    """List the questions. What each asks, where it was published, what can be set."""
+    """List the questions. What each asks and claims, where it comes from, what can be set."""
     from salcheck.terminal import print_questions
 
     print_questions(QUESTIONS.values())

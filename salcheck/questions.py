@@ -125,7 +125,7 @@ ROWS = (
         metrics={
             "morf": Metric("score lost with the most relevant pixels", HIGHER, curve=True),
             "lerf": Metric("score lost with the least relevant pixels", LOWER, curve=True),
-            "gap": Metric("the one minus the other", HIGHER, curve=True),
+            "gap": Metric("score lost with the most relevant minus that with the least", HIGHER, curve=True),
             "before": Metric("score on the whole image", NEITHER),
             "tied": Metric("% of the most relevant chosen among equal values", NEITHER, 1),
         },
