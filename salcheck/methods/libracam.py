@@ -35,7 +35,7 @@ from torch import Tensor
 from salcheck import calibration
 from salcheck.errors import SalcheckError
 from salcheck.references.library import Library
-from salcheck.regions import upsample
+from salcheck.regions import unit, upsample
 from salcheck.view import View
 
 SOURCE = "Lee and Han, IJCAI 2022"
@@ -136,12 +136,6 @@ def base_maps(grads: Tensor, acts: Tensor, references: Tensor) -> Tensor:
     return (grads * (acts - references)).sum(dim=1)
 
 
-def unit_range(maps: Tensor) -> Tensor:
-    """Maps (..., h, w) less their minimum, over their range; zero where they are constant."""
-    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
-    return (maps - low) / (high - low).clamp(min=torch.finfo(maps.dtype).tiny)
-
-
 def reject(rises: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """K (J, n) by the rises d_R (J, n) of the references that there are (J, n), and whether S is empty (J,)."""
     rose = known & (rises > 0)
@@ -196,7 +190,7 @@ def _with_pool(view: View, classes: Tensor, pool: Tensor, pairs: Tensor, rows: T
 
 def _rises(compared: Compared, before: Tensor, masked: calibration.Masked, size: tuple[int, int]) -> Tensor:
     """d_R (J, n), zero where there is no reference; in double precision, which not every device has, on the CPU."""
-    pairs, masks = compared.known.nonzero()[:, 0], unit_range(compared.base[compared.known])
+    pairs, masks = compared.known.nonzero()[:, 0], unit(compared.base[compared.known])
     after = masked(pairs, lambda rows: upsample(masks[rows], size))
     rises = torch.zeros(compared.known.shape, dtype=torch.float64)
     rises[compared.known.cpu()] = after.cpu().double() - before[pairs].cpu().double()
@@ -205,9 +199,9 @@ def _rises(compared: Compared, before: Tensor, masked: calibration.Masked, size:
 
 def _mean(base: Tensor, kept: Tensor, normalise: Literal["each", "mean"]) -> Tensor:
     """The map (J, h, w) that base maps (J, n, h, w) have in common, over those kept (J, n)."""
-    each = unit_range(base) if normalise == "each" else base
+    each = unit(base) if normalise == "each" else base
     mean = (each * kept[..., None, None]).sum(1) / kept.sum(-1)[:, None, None]
-    return mean if normalise == "each" else unit_range(mean)
+    return mean if normalise == "each" else unit(mean)
 
 
 def _note(classes: Tensor, **asked: Any) -> str:
