@@ -17,7 +17,7 @@ corners, which `align_corners=true` does too.
 import torch
 from torch import Tensor
 
-from salcheck.regions import upsample
+from salcheck.regions import unit, upsample
 from salcheck.view import View
 
 SOURCE = "Wang et al., CVPR Workshops 2020"
@@ -38,7 +38,7 @@ def masked_scores(view: View, classes: Tensor, align_corners: bool) -> Tensor:
 
     def masked(rows: slice) -> Tensor:
         images, channels = jobs[rows].T
-        masks = _scaled(upsample(acts[images, channels], view.size, align_corners))
+        masks = unit(upsample(acts[images, channels], view.size, align_corners))
         seen = view.images[images] * masks[:, None]
         return view.forward(seen.to(memory_format=torch.channels_last)).gather(1, classes[images])
 
@@ -47,8 +47,3 @@ def masked_scores(view: View, classes: Tensor, align_corners: bool) -> Tensor:
     if len(jobs):
         scores[varied] = view.chunks(len(jobs), masked)
     return scores
-
-
-def _scaled(masks: Tensor) -> Tensor:
-    low, high = masks.amin(dim=(-2, -1), keepdim=True), masks.amax(dim=(-2, -1), keepdim=True)
-    return (masks - low) / (high - low).clamp(min=torch.finfo(masks.dtype).tiny)
