@@ -10,7 +10,37 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+
+
+@dataclass(frozen=True)
+class Region:
+    """Where one object of an image is: the model's index of its class, -1 for none that the model has, and either a
+    box or its very pixels.
+
+    box: x0, y0, x1, y1 in pixels of the image as `read` gives it, edges and not centres: a box of one pixel in the top
+    left corner is (0, 0, 1, 1). mask: bool (height, width) of that image.
+    """
+
+    label: int
+    box: tuple[float, float, float, float] | None = None
+    mask: NDArray[np.bool_] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Named parts of objects, and by which of them two classes are told apart.
+
+    `of(item)`: (P, 3), the x and y of each part in pixels of the image as `read` gives it (the middle of the top left
+    pixel is 0.5, 0.5) and 1 where it is visible, else 0. `differences`: (N, N, P) for the model's N classes, how far
+    two classes differ in a part, 0 or more, NaN for classes that the annotations do not know.
+    """
+
+    names: Sequence[str]
+    of: Callable[["Item"], NDArray[np.float64]]
+    differences: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -19,7 +49,7 @@ class Item:
 
     `key` names it within the dataset, the same on every machine; `labels` are the model's indices of all
     classes that are truly in it (one for ImageNet, several for scenes, none where nothing is known).
-    `fingerprint` is whatever cheaply tells this image from another under the same key.
+    `fingerprint` is whatever cheaply tells this image, with what is known of it, from another under the same key.
     """
 
     key: str
@@ -31,7 +61,9 @@ class Item:
 class Dataset:
     """Items in a fixed order; `read(item)` gives an upright RGB image and raises SalcheckError if it cannot.
 
-    `path(item)` is the item's file where it has one; it serves to find images that two datasets share.
+    `path(item)` is the item's file where it has one; it serves to find images that two datasets share. `regions(item)`
+    says where its objects are, none where that is not known, and raises SalcheckError where the annotation is broken;
+    it is None for a dataset that knows no places. `parts` likewise.
     """
 
     name: str
@@ -39,6 +71,8 @@ class Dataset:
     items: Sequence[Item]
     read: Callable[[Item], Image.Image] = field(compare=False)
     path: Callable[[Item], Path | None] = field(default=lambda item: None, compare=False)
+    regions: Callable[[Item], Sequence[Region]] | None = field(default=None, compare=False)
+    parts: Parts | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.items)
