@@ -68,11 +68,16 @@ def variant_of(about: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
     """Whether a run asks what another one asked, with one setting changed that `questions.py` calls a variant."""
     if about["run"] == base["run"] or any(about[name] != base[name] for name in SAME):
         return False
-    own, others = json.loads(about["parameters"]), json.loads(base["parameters"])
+    own, others = _settings(about), _settings(base)
     if about["layer"] != base["layer"]:
         return own == others and about["run"] > base["run"]
     changes = [change for change in QUESTIONS[base["question"]].variants if "layer" not in change]
-    return own != others and any(own == others | change for change in changes)
+    return own != others and any(own == others | dict(change) for change in changes)
+
+
+def _settings(about: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's parameters, less those that follow from the others."""
+    return {k: v for k, v in json.loads(about["parameters"]).items() if k not in ("roles", "levels")}
 
 
 def cross_check(store: Store, section: Section, others: Sequence[Mapping[str, Any]]) -> CrossCheck:
@@ -110,5 +115,5 @@ def _ranking(means: Mapping[str, float], question: Question) -> list[tuple[str, 
 def _words(about: Mapping[str, Any], base: Mapping[str, Any]) -> str:
     if about["layer"] != base["layer"]:
         return f"layer={about['layer']}"
-    own, others = json.loads(about["parameters"]), json.loads(base["parameters"])
+    own, others = _settings(about), _settings(base)
     return ", ".join(f"{name}={write(value)}" for name, value in own.items() if value != others.get(name))

@@ -10,9 +10,10 @@ from typing import Any
 
 from salcheck import folder, parameters, references, schema
 from salcheck.datasets import Dataset, Item
+from salcheck.diagnostics import GIVEN
 from salcheck.errors import SalcheckError
 from salcheck.loader import ahead
-from salcheck.methods import Method, controls, fitting
+from salcheck.methods import Method, controls, fitting, parse_method, the_model
 from salcheck.models import Model
 from salcheck.questions import QUESTIONS, Question
 from salcheck.run import Run
@@ -30,7 +31,7 @@ def parse_question(text: str) -> Question:
     if name.strip().lower() not in QUESTIONS:
         raise SalcheckError(folder.unknown("question", name.strip(), QUESTIONS))
     question = QUESTIONS[name.strip().lower()]
-    there = parameters.known(folder.load("diagnostics", question.diagnostic).score, but="explain")
+    there = parameters.known(folder.load("diagnostics", question.diagnostic).score, but=GIVEN)
     defaults = {key: parameter.default for key, parameter in there.items()} | dict(question.parameters)
     if question.threshold is not None:
         there["threshold"] = inspect.Parameter("threshold", inspect.Parameter.KEYWORD_ONLY, annotation=float)
@@ -59,7 +60,8 @@ def _with(question: Question, values: Mapping[str, Any]) -> Question:
     diagnostic = folder.load("diagnostics", question.diagnostic)
     if hasattr(diagnostic, "check"):
         diagnostic.check(**rest)
-    return dataclasses.replace(question, parameters=rest, threshold=threshold)
+    roles = diagnostic.roles(**rest) if hasattr(diagnostic, "roles") else question.roles
+    return dataclasses.replace(question, parameters=rest, threshold=threshold, roles=roles)
 
 
 def open_data(dataset: str, data: Path | None, model: Model, seed: int) -> Dataset:
@@ -78,10 +80,15 @@ def choose_data(dataset: str | None, data: Path | None, model: Model) -> str:
     return "scenes" if model.arch == "scenes" else "imagenette"
 
 
-def with_controls(methods: Sequence[Method]) -> list[Method]:
-    """The methods, and every control that is not among them: no report is without."""
+def joined(methods: Sequence[Method], question: Question) -> list[Method]:
+    """The methods, and every control and floor that is not among them: no report is without. A question of the model
+    itself takes none of them.
+    """
+    if not question.roles:
+        return [the_model()]
     asked = {method.name for method in methods}
-    return [*methods, *(control for control in controls() if control.name not in asked)]
+    floors = [dataclasses.replace(parse_method(name), implied=True) for name in question.floors]
+    return [*methods, *(method for method in (*floors, *controls()) if method.name not in asked)]
 
 
 def split(
@@ -139,14 +146,26 @@ def make_run(
             f"{question.name} explains {len(question.roles)} class(es) of each image and this model has "
             f"{len(model.labels)}"
         )
-    items, source, shared = split(dataset, reference_data, n, seed, allow_overlap)
+    diagnostic = folder.load("diagnostics", question.diagnostic)
+    made = hasattr(diagnostic, "prepare")
+    items, source, shared = split(dataset, reference_data, len(dataset) if made else n, seed, allow_overlap)
     if not items:
         raise SalcheckError(f"no images to evaluate: {dataset.name} has {len(dataset)}, and half of it is held out")
-    methods, notes = fitting(with_controls(methods), model, source)
+    methods, notes = fitting(joined(methods, question), model, source)
     needs = [need for method in methods for need in method.needs]
     for own in filter(None, (references.own_images(need, model) for need in needs)):
         shared = max(shared, _overlap(items, dataset, own, allow_overlap))
+    if made:
+        pool = dataclasses.replace(dataset, items=items)
+        dataset = diagnostic.prepare(pool, model, n, seed, batch_size, progress, **question.parameters)
+        items = list(dataset.items)
     built = references.build(needs, model, source, cache, batch_size, progress)
+    others = diagnostic.subjects(model, **question.parameters) if hasattr(diagnostic, "subjects") else {}
+    subjects = {
+        name: (other, references.build(needs, other, source, cache, batch_size, progress))
+        for name, other in others.items()
+    }
+    levels = diagnostic.level_names(**question.parameters) if hasattr(diagnostic, "level_names") else list(subjects)
     where = f"seeded half of {dataset.name} held out" if reference_data is None else source.root
     words = [where, f"{len(source)} images", f"digest {source.digest[:16]}"]
     words += [f"{shared} of its images EVALUATED TOO"] if shared else []
@@ -165,6 +184,8 @@ def make_run(
         batch_size=batch_size,
         command=command,
         notes=notes,
+        subjects=subjects,
+        levels=levels,
     )
 
 

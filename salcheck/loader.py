@@ -15,16 +15,20 @@ from salcheck.errors import SalcheckError
 from salcheck.models import Model
 
 T = TypeVar("T")
+Loaded = tuple[Tensor, tuple[int, int]]  # a transformed image, and the width and height that it had
 AHEAD = 2  # chunks in memory beside the one being worked on
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Up to `batch size` items: those that could be `read`, with their tensors (3, H, W), and why not the others."""
+    """Up to `batch size` items: those that could be `read`, with their tensors (3, H, W) and the sizes (width, height)
+    that they had, and why not the others.
+    """
 
     items: Sequence[Item]
     read: list[Item]
     tensors: list[Tensor]
+    sizes: list[tuple[int, int]]
     failures: dict[str, str]
 
 
@@ -40,12 +44,12 @@ def ahead(model: Model, dataset: Dataset, groups: Iterable[tuple[T, Sequence[Ite
     Decoders let go of Python's lock, so threads are enough.
     """
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
-    waiting: deque[tuple[T, Sequence[Item], list[Future[Tensor]]]] = deque()
+    waiting: deque[tuple[T, Sequence[Item], list[Future[Loaded]]]] = deque()
     todo = iter(groups)
 
     def submit(count: int) -> None:
         for word, items in itertools.islice(todo, count):
-            waiting.append((word, items, [pool.submit(_tensor, model, dataset, item) for item in items]))
+            waiting.append((word, items, [pool.submit(_load, model, dataset, item) for item in items]))
 
     try:
         submit(AHEAD)
@@ -59,19 +63,23 @@ def ahead(model: Model, dataset: Dataset, groups: Iterable[tuple[T, Sequence[Ite
 
 def read_now(model: Model, dataset: Dataset, items: Sequence[Item]) -> list[Tensor]:
     """Transformed images, read here and now; raises SalcheckError at the first that cannot be."""
-    return [_tensor(model, dataset, item) for item in items]
+    return [_load(model, dataset, item)[0] for item in items]
 
 
-def _tensor(model: Model, dataset: Dataset, item: Item) -> Tensor:
-    return model.transform(dataset.read(item))
+def _load(model: Model, dataset: Dataset, item: Item) -> Loaded:
+    image = dataset.read(item)
+    return model.transform(image), image.size
 
 
-def _collect(items: Sequence[Item], futures: list[Future[Tensor]]) -> Chunk:
-    read, tensors, failures = [], [], {}
+def _collect(items: Sequence[Item], futures: list[Future[Loaded]]) -> Chunk:
+    chunk = Chunk(items, [], [], [], {})
     for item, future in zip(items, futures, strict=True):
         try:
-            tensors.append(future.result())
-            read.append(item)
+            tensor, size = future.result()
         except SalcheckError as error:
-            failures[item.key] = str(error)
-    return Chunk(items, read, tensors, failures)
+            chunk.failures[item.key] = str(error)
+            continue
+        chunk.read.append(item)
+        chunk.tensors.append(tensor)
+        chunk.sizes.append(size)
+    return chunk

@@ -3,7 +3,7 @@
 import inspect
 import math
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from salcheck import folder
@@ -12,10 +12,10 @@ from salcheck.errors import SalcheckError
 Known = Mapping[str, inspect.Parameter]
 
 
-def known(function: Callable[..., Any], but: str) -> dict[str, inspect.Parameter]:
-    """The keyword-only parameters of a function, but one that the program itself fills in."""
+def known(function: Callable[..., Any], but: Collection[str]) -> dict[str, inspect.Parameter]:
+    """The keyword-only parameters of a function, but those that the program itself fills in."""
     parameters = inspect.signature(function, eval_str=True).parameters
-    return {k: p for k, p in parameters.items() if p.kind is p.KEYWORD_ONLY and k != but}
+    return {k: p for k, p in parameters.items() if p.kind is p.KEYWORD_ONLY and k not in but}
 
 
 def parse(name: str, text: str, there: Known, typed: str) -> dict[str, Any]:

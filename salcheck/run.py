@@ -1,8 +1,8 @@
 """A run: one question asked of one model on one dataset, and everything that can change its answers."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -15,14 +15,17 @@ from salcheck.questions import Question
 from salcheck.references import References
 from salcheck.store import Store, now, to_json
 
+RANDOM = "random"  # the role of a class that the image neither shows nor seems to
+
 
 @dataclass(frozen=True)
 class Run:
     """A question, and everything that can change its answers.
 
     `items` are the images in the run's order; `references` what methods may ask for, `reference_key` the
-    identity of the images they come from, and `reference_source` says these in words. `notes`: which methods
-    had to be left out, and why.
+    identity of the images they come from, and `reference_source` says these in words. `subjects`: other models that
+    the images are shown to, by name, each with its own references. `levels`: names of the levels 1, 2, ... of the
+    scores. `notes`: which methods had to be left out, and why.
     """
 
     question: Question
@@ -38,13 +41,21 @@ class Run:
     batch_size: int = 8
     command: str = ""
     notes: Sequence[str] = ()
+    subjects: Mapping[str, tuple[Model, References]] = field(default_factory=dict)
+    levels: Sequence[str] = ()
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
         """All settings of the question, as stored."""
-        own = {"correct_only": self.correct_only, "images": len(self.items)}
+        own: dict[str, Any] = {"correct_only": self.correct_only, "images": len(self.items)}
+        own |= {"roles": self.roles} | ({"levels": list(self.levels)} if self.levels else {})
         threshold = {} if self.question.threshold is None else {"threshold": self.question.threshold}
         return {**self.question.parameters, **threshold, **own}
+
+    @property
+    def roles(self) -> list[str]:
+        """The question's roles as the database knows them: a class that is drawn depends on the seed."""
+        return [f"{role}-{self.seed}" if role == RANDOM else role for role in self.question.roles]
 
     @cached_property
     def key(self) -> str:
@@ -54,7 +65,15 @@ class Run:
         share are forwarded once, and so in other batches.
         """
         drawn = hashlib.sha256("\n".join(item.key for item in self.items).encode()).hexdigest()
-        parts = [self.question.name, self.model.key, self.dataset.digest, drawn, self.reference_key, self.seed]
+        parts: list[Any] = [
+            self.question.name,
+            self.model.key,
+            self.dataset.digest,
+            drawn,
+            self.reference_key,
+            self.seed,
+        ]
+        parts += [{name: model.key for name, (model, _) in self.subjects.items()}]
         return hashlib.sha256(to_json([versions(), self.batch_size, *parts, self.parameters]).encode()).hexdigest()
 
     def inputs(self, method: Method) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from salcheck.stats import Comparison, Summary, agreeing, alike, bands, compare,
 from salcheck.store import Store
 from salcheck.verdicts import ALPHA, margin, verdict
 
+APART = ("correct_only", "images", "roles", "levels")  # parameters that are no setting, or are told elsewhere
 ANCHOR = "case"  # the method that others are compared with, where it is in the run
 
 METHODS = """
@@ -142,7 +143,7 @@ class Section:
     @property
     def settings(self) -> str:
         """What was set, in words; what the remarks say of the images is left out."""
-        told = {k: v for k, v in self.parameters.items() if k not in ("correct_only", "images")}
+        told = {k: v for k, v in self.parameters.items() if k not in APART}
         return ", ".join(f"{name} {write(value)}" for name, value in told.items())
 
     @property
@@ -158,6 +159,7 @@ class Section:
 def make_section(store: Store, about: Mapping[str, Any], question: Question) -> Section:
     """Everything that the report says of one run."""
     run, seed = about["run"], about["seed"]
+    question = dataclasses.replace(question, roles=tuple(json.loads(about["parameters"]).get("roles", question.roles)))
     main = store.query(SCORES, run=run, metric=question.metric)
     methods = _methods(store, run, main)
     twins = _twins(store, run, question, methods, main)

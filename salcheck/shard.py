@@ -17,14 +17,16 @@ from salcheck import folder, regions
 from salcheck.cache import MapFile
 from salcheck.chunks import out_of_memory
 from salcheck.datasets import Item
+from salcheck.diagnostics import GIVEN, Seen
 from salcheck.loader import Chunk, read_now
 from salcheck.methods import Method
 from salcheck.models import Model
 from salcheck.precision import drift
 from salcheck.provenance import versions
-from salcheck.run import Run, register
+from salcheck.run import RANDOM, Run, register
 from salcheck.sample import image_seed
 from salcheck.store import Store, to_json
+from salcheck.truth import Truth
 from salcheck.view import View
 
 TOP = 5  # predictions stored per image
@@ -59,6 +61,16 @@ class Rows:
             rows.extend(getattr(other, name))
 
 
+@dataclass(frozen=True)
+class _Part:
+    """The images of a chunk that count: as the model sees them, what is known of them, as other subjects see them."""
+
+    items: Sequence[Item]
+    view: View
+    truth: Truth
+    views: Mapping[str, View]
+
+
 class Shard:
     """The images of a run that one process scores, with the ids of everything in the database."""
 
@@ -69,6 +81,7 @@ class Shard:
         self._place = {item.key: row for row, item in enumerate(run.dataset.items)}
         self._files: dict[tuple[str, str], MapFile] = {}
         self._diagnostic = folder.load("diagnostics", run.question.diagnostic)
+        self._given = [name for name in GIVEN if name in inspect.signature(self._diagnostic.score).parameters]
         self.model_id, self.run_id, self._images, self._methods = register(run, store)
 
     def plans(self) -> Iterator[Plan]:
@@ -87,7 +100,7 @@ class Shard:
             return plan.items
         images = [self._images[item.key] for item in plan.items]
         methods = [self._methods[method.key] for method in plan.todo]
-        roles = self.run.question.roles
+        roles = self.run.roles
         stored = all(image in plan.predictions for image in images) and all(
             (method, role, image) in plan.checksums for method in methods for role in roles for image in images
         )
@@ -96,7 +109,7 @@ class Shard:
     def score(self, plan: Plan, chunk: Chunk) -> Rows:
         """Rows of one chunk. Out of memory, it is halved; a single image that does not fit is noted."""
         if not chunk.items:
-            chunk = Chunk(plan.items, list(plan.items), [], {})
+            chunk = Chunk(plan.items, list(plan.items), [], [], {})
         try:
             return self._score(plan, chunk)
         except RuntimeError as error:
@@ -140,20 +153,32 @@ class Shard:
         if not chunk.read:
             return rows
         view = self._view(chunk, self.run.model)
-        classes, rows.predictions = self._predictions(plan, chunk, view)
-        notes = [self._excluded(item, ranks) for item, ranks in zip(chunk.read, classes, strict=True)]
+        ranked, rows.predictions = self._predictions(plan, chunk, view)
+        classes = [self._classes(item, ranks) for item, ranks in zip(chunk.read, ranked, strict=True)]
+        notes = [self._excluded(*found) for found in zip(chunk.read, ranked, classes, strict=True)]
         rows.extend(self._noted(plan, {i.key: note for i, note in zip(chunk.read, notes, strict=True) if note}))
         kept = [index for index, note in enumerate(notes) if note is None]
-        asked = torch.tensor([[c[int(role[3:]) - 1] if c else 0 for role in self.run.question.roles] for c in classes])
+        roles = range(len(self.run.question.roles))
+        asked = torch.tensor([[u[m] if u else 0 for m in roles] for u in classes], dtype=torch.long)
         asked = asked.to(self.run.model.device)
-        seen = view.part(kept) if kept else view
+        seen = self._part(chunk, view, kept)
         exact = self._view(chunk, dataclasses.replace(self.run.model, amp=None))  # runs nothing unless it is asked
         for method in plan.todo:
             maps, written = self._maps(plan, chunk, (view, exact), asked, method)
             rows.extend(written)
             if kept:
-                rows.scores += self._scores(seen, asked[kept], maps[kept], [chunk.read[i] for i in kept], method)
+                rows.scores += self._scores(seen, asked[kept], maps[kept], method)
         return rows
+
+    def _part(self, chunk: Chunk, view: View, kept: Sequence[int]) -> "_Part":
+        """What a diagnostic may ask for beside maps, of the images that count."""
+        items, run = [chunk.read[index] for index in kept], self.run
+        sizes = [chunk.sizes[index] for index in kept] if chunk.sizes else []
+        views = {}
+        if "subjects" in self._given and kept:
+            views = {name: self._view(chunk, model).part(kept) for name, (model, _) in run.subjects.items()}
+        truth = Truth(run.dataset, items, sizes, run.model.transform, run.model.device)
+        return _Part(items, view.part(kept) if kept else view, truth, views)
 
     def _view(self, chunk: Chunk, model: Model) -> View:
         run = self.run
@@ -178,12 +203,27 @@ class Shard:
         ]
         return [c if sound else [] for c, sound in zip(top.tolist(), finite, strict=True)], rows
 
-    def _excluded(self, item: Item, ranks: list[int]) -> str | None:
+    def _excluded(self, item: Item, ranks: list[int], classes: list[int]) -> str | None:
         if not ranks:
             return "the model's scores are not finite"
         if self.run.correct_only and ranks[0] not in item.labels:
             return "excluded: not correctly classified"
+        if self.run.question.roles and not classes:
+            return "excluded: it has too few labels"
         return None
+
+    def _classes(self, item: Item, ranks: list[int]) -> list[int]:
+        """The class of every role, none where the image has not so many."""
+        found = [self._class(role, item, ranks) for role in self.run.question.roles]
+        return [] if None in found else [u for u in found if u is not None]
+
+    def _class(self, role: str, item: Item, ranks: list[int]) -> int | None:
+        if role == RANDOM:
+            others = sorted(set(range(len(self.run.model.labels))) - {*item.labels, *ranks[:1]})
+            return others[image_seed(self.run.seed, f"class {item.key}") % len(others)] if others else None
+        place = int(role.removeprefix("top").removeprefix("label")) - 1
+        there = ranks if role.startswith("top") else item.labels
+        return there[place] if place < len(there) else None
 
     def _maps(
         self, plan: Plan, chunk: Chunk, views: tuple[View, View], classes: Tensor, method: Method
@@ -196,12 +236,13 @@ class Shard:
         images = [self._images[item.key] for item in chunk.read]
         places = [self._place[item.key] for item in chunk.read]
         method_id = self._methods[method.key]
-        files = [self._file(method, role) for role in run.question.roles]
+        roles = run.roles
+        files = [self._file(method, role) for role in roles]
         stored = [
             file.read(places, [plan.checksums.get((method_id, role, image)) for image in images])
-            for file, role in zip(files, run.question.roles, strict=True)
+            for file, role in zip(files, roles, strict=True)
         ]
-        if all(maps is not None for maps in stored):
+        if roles and all(maps is not None for maps in stored):
             return torch.stack([torch.from_numpy(maps) for maps in stored], dim=1).to(run.model.device), rows
         references = run.references.values
         maps = method.saliency(view, classes, references)
@@ -209,7 +250,7 @@ class Shard:
         facts = dict(method.facts(view, classes, references))
         if run.model.amp and plan.start == 0:
             facts |= self._drift(exact, classes, method, maps)
-        for m, (file, role) in enumerate(zip(files, run.question.roles, strict=True)):
+        for m, (file, role) in enumerate(zip(files, roles, strict=True)):
             where = [
                 {"model_id": self.model_id, "method_id": method_id, "role": role, "image_id": image} for image in images
             ]
@@ -236,30 +277,48 @@ class Shard:
             "percent_shared_with_float32": torch.tensor(shared),
         }
 
-    def _scores(
-        self, view: View, classes: Tensor, maps: Tensor, items: Sequence[Item], method: Method
-    ) -> list[dict[str, Any]]:
+    def _scores(self, part: "_Part", classes: Tensor, maps: Tensor, method: Method) -> list[dict[str, Any]]:
         """Rows of one method: one for each metric and level, or one with a note for an image that has no score."""
-        scores = self._diagnostic.score(view, classes, maps, **self._arguments(method))
+        scores = self._diagnostic.score(part.view, classes, maps, **self._arguments(part, method))
         rows = [
             self._row(method, self.run.question.metric, 0.0, item, None, note)
-            for item, note in zip(items, scores.notes, strict=True)
+            for item, note in zip(part.items, scores.notes, strict=True)
             if note
         ]
         for metric, values in scores.values.items():
-            table = values.cpu().double().reshape(len(items), -1).tolist()
+            table = values.cpu().double().reshape(len(part.items), -1).tolist()
             levels = scores.levels if values.dim() > 1 else [0.0]
-            for item, note, found in zip(items, scores.notes, table, strict=True):
+            for item, note, found in zip(part.items, scores.notes, table, strict=True):
                 pairs = [] if note else zip(levels, found, strict=True)
                 rows += [self._row(method, metric, level, item, *_told(value, scores.gap)) for level, value in pairs]
         return rows
 
-    def _arguments(self, method: Method) -> dict[str, Any]:
-        """What the diagnostic takes beside the maps: its parameters and, where it asks for it, the method itself."""
-        given = dict(self.run.question.parameters)
-        if "explain" in inspect.signature(self._diagnostic.score).parameters:
-            given["explain"] = functools.partial(method.saliency, references=self.run.references.values)
-        return given
+    def _arguments(self, part: "_Part", method: Method) -> dict[str, Any]:
+        """What the diagnostic takes beside the maps: its parameters, and what it asks for by the names of `GIVEN`."""
+        values = self.run.references.values
+        own = functools.partial(method.saliency, references=values)
+        given: dict[str, Any] = {
+            "explain": own,
+            "told": functools.partial(method.told, references=values),
+            "truth": part.truth,
+            "example": self._example,
+            "subjects": [
+                Seen(name, view, functools.partial(method.saliency, references=self.run.subjects[name][1].values), own)
+                for name, view in part.views.items()
+            ],
+        }
+        return dict(self.run.question.parameters) | {name: given[name] for name in self._given}
+
+    def _example(self, u: int) -> tuple[Tensor, Truth] | None:
+        """The first image of the dataset that shows class u, as the model is fed it, and what is known of it."""
+        run = self.run
+        item = next((item for item in run.dataset.items if u in item.labels), None)
+        if item is None:
+            return None
+        image = run.dataset.read(item)
+        return run.model.batch([run.model.transform(image)])[0], Truth(
+            run.dataset, [item], [image.size], run.model.transform, run.model.device
+        )
 
     def _noted(self, plan: Plan, notes: Mapping[str, str]) -> Rows:
         """A row without a number for every method and every image that has a note, by its key."""
@@ -276,7 +335,9 @@ class Shard:
     def _file(self, method: Method, role: str) -> MapFile:
         if (method.key, role) not in self._files:
             identity = to_json([versions(), method.key, self.run.inputs(method)])
-            name = f"{method.file_name}-{role}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npy"
+            name = (
+                f"{method.file_name}-{role.replace(' ', '-')}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npy"
+            )
             place = self._cache / "maps" / self.run.model.key[:16] / self.run.dataset.digest[:16]
             self._files[method.key, role] = MapFile(place / name, len(self.run.dataset))
         return self._files[method.key, role]
@@ -301,6 +362,6 @@ def halves(chunk: Chunk) -> list[Chunk]:
     """The images that were read, in two parts."""
     middle = len(chunk.read) // 2
     return [
-        replace(chunk, read=chunk.read[part], tensors=chunk.tensors[part], failures={})
+        replace(chunk, read=chunk.read[part], tensors=chunk.tensors[part], sizes=chunk.sizes[part], failures={})
         for part in (slice(0, middle), slice(middle, None))
     ]

@@ -22,6 +22,7 @@ from rich.text import Text
 
 from salcheck import folder, parameters
 from salcheck.cache import atomic_write
+from salcheck.diagnostics import GIVEN
 from salcheck.errors import SalcheckError
 from salcheck.explain import NO_CLASS, OVERLAP_PERCENT, Explained
 from salcheck.figures import BRIGHTEST, draw_overlays, draw_sheet, shorten
@@ -272,7 +273,7 @@ def print_questions(questions: Iterable[Question]) -> None:
         claim = question.claim or "no claim"
         claim += "" if question.threshold is None else f", threshold={question.threshold:g}"
         _wrapped(f"{question.metric}; {claim}; {question.source}", indent=4)
-        there = parameters.known(folder.load("diagnostics", question.diagnostic).score, but="explain")
+        there = parameters.known(folder.load("diagnostics", question.diagnostic).score, but=GIVEN)
         _wrapped(", ".join(parameters.option(name, parameter) for name, parameter in there.items()), indent=4)
         changes = [
             f"{name}={parameters.write(value)}" for change in question.variants for name, value in change.items()

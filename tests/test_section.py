@@ -179,5 +179,5 @@ def test_curves_are_means_over_the_images_at_each_level(store):
 def test_every_question_names_the_metric_that_its_claim_is_on():
     for question in QUESTIONS.values():
         assert question.metric in question.metrics
-        assert question.metrics[question.metric].better != 0
+        assert question.metrics[question.metric].better != 0 or not question.claim
         assert all(len(metric) <= 32 for metric in question.metrics)  # the database's column

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from salcheck.datasets import Dataset, Item, Labels
+from salcheck.datasets import Dataset, Item, Labels, Region
 from salcheck.errors import SalcheckError
 
 SIZE = 128
@@ -54,7 +54,7 @@ def open_dataset(root: Path | None, labels: Labels, seed: int) -> Dataset:
     if root is not None:
         raise SalcheckError(f"scenes are drawn, not read from '{root}': leave out --data")
     known = [_known(labels, name) for name in CLASSES]
-    return Dataset("scenes", "", [_item(index, known) for index in range(COUNT)], read)
+    return Dataset("scenes", "", [_item(index, known) for index in range(COUNT)], read, regions=regions)
 
 
 def read(item: Item) -> Image.Image:
@@ -65,6 +65,11 @@ def read(item: Item) -> Image.Image:
 def masks(item: Item) -> NDArray[np.bool_]:
     """The pixels of the item's two objects, bool (2, SIZE, SIZE), in the order of its labels."""
     return draw(SEED_EVALUATION, _index(item)).masks
+
+
+def regions(item: Item) -> list[Region]:
+    """The item's two objects, each with its very pixels."""
+    return [Region(label, mask=mask) for label, mask in zip(item.labels, masks(item), strict=True)]
 
 
 def draw(seed: int, index: int, objects: int = 2) -> Scene:

@@ -3,10 +3,25 @@
 A diagnostic file has `score(view, classes, maps, *, parameter=default, ...) -> Scores`: maps (B, M, h, w) or at pixel
 resolution (B, M, H, W) that one method made for classes (B, M), one for each role of the question. It is called for
 one method after another with the same view, which remembers what the model answers to changed images
-(`salcheck.answers`). A keyword `explain` without a default is given the method itself, `explain(view, classes) ->
-maps`, for other images. It may have
+(`salcheck.answers`). Keywords without a default that are called as follows are given by the engine:
+
+    explain     the method itself, `explain(view, classes) -> maps`, for other images
+    told        what the method says, `told(name, view, classes) -> (B, M) or None`: its `total`, its `distance`
+    truth       `salcheck.truth.Truth` of these images: where objects and parts are
+    subjects    the same images as other models see them, in the order of `subjects(...)` below: `Seen`
+    example     `example(u)`: the first image of the dataset that shows class u, (3, H, W) as the model is fed it, with
+                its Truth; None where there is none
+
+It may have
 
     check(**parameters)    raises SalcheckError for values that make no sense
+    roles(**parameters)    the classes that each method explains, where they depend on the parameters
+    prepare(dataset, model, n, seed, batch_size, progress, **parameters) -> Dataset
+                           the images that are asked about, n at most, made of a dataset's: as a dataset of its own
+    subjects(model, **parameters) -> {name: Model}
+                           other models that the images are shown to, each with references of its own; the names are
+                           those of the levels 1, 2, ...
+    level_names(**parameters) -> names of the levels 1, 2, ... of a diagnostic without subjects
     IMAGES = False         it reads the maps alone, and images need not be read where the maps are stored
 
 The first line of its docstring is its help. Every score is of one image: no mean, no test, no rank is taken here.
@@ -17,14 +32,30 @@ pixels (`road`, `deletion`, `insertion`) rank those at and below zero too, equal
 of other images at every level.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from salcheck.view import View
+
+GIVEN = ("explain", "told", "truth", "subjects", "example")  # keywords that the engine fills in
+
 NOT_FINITE = "the model's scores of a changed image are not finite"
 GAP = "undefined for this image"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The run's images as another model sees them. `explain(view, classes)` makes the method's maps with references
+    of that model, `frozen(view, classes)` with those of the run's own model: the same where it reads none.
+    """
+
+    name: str
+    view: View
+    explain: Callable[[View, Tensor], Tensor]
+    frozen: Callable[[View, Tensor], Tensor]
 
 
 @dataclass(frozen=True)

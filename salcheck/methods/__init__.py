@@ -13,6 +13,8 @@ and may have
                            if it draws anything
     facts(view, classes, ...)  {name: (B, M)}, what it had to decide, for the report: bools are counted, numbers
                            get a median and a range, NaN is left out
+    total(view, classes, ...)  (B, M), what it says that its maps sum to: `completeness` holds it to that
+    distance(view, classes, ...)  (B, M), how far the images are from what it compares them with, 0 or more
     unfit(model)           why it cannot explain this model, or None
     VALUES                 {parameter: which values it takes}, for those that are free text
     FALLBACK               what it does where there are no references; without one it needs them
@@ -39,10 +41,12 @@ from torch import Tensor
 from salcheck import folder, parameters
 from salcheck.datasets import Dataset
 from salcheck.errors import SalcheckError
+from salcheck.methods import _model
 from salcheck.references import Need
 from salcheck.view import View
 
 NAME_LENGTH = 60
+THE_MODEL = "model"
 SLOW = re.compile(r"(?<!head )(forwards|backwards)|\bC\b")  # a whole network, or its head once for each channel
 
 
@@ -59,7 +63,7 @@ class Method:
 
     @cached_property
     def module(self) -> ModuleType:
-        return folder.load("methods", self.name)
+        return _model if self.name == THE_MODEL else folder.load("methods", self.name)
 
     @property
     def control(self) -> bool:
@@ -142,6 +146,14 @@ class Method:
             return {}
         return self.module.facts(view, classes, **self._arguments(references))
 
+    def told(
+        self, name: str, view: View, classes: Tensor, references: Mapping[str, Any] | None = None
+    ) -> Tensor | None:
+        """What the method's file says under this name, `total` or `distance`: (B, M), None where it says nothing."""
+        if not hasattr(self.module, name):
+            return None
+        return getattr(self.module, name)(view, classes, **self._arguments(references))
+
     def _arguments(self, references: Mapping[str, Any] | None) -> dict[str, Any]:
         if "reference" not in inspect.signature(self.module.saliency).parameters:
             return dict(self.parameters)
@@ -191,6 +203,11 @@ def quick() -> list[Method]:
     return [method for method in every() if method.quick and (not method.control or method.always)]
 
 
+def the_model() -> Method:
+    """What stands in a method's place where a question is asked of the model itself."""
+    return Method(THE_MODEL, {}, THE_MODEL)
+
+
 GROUPS = {"all": every, "quick": quick}
 
 
@@ -218,4 +235,4 @@ def controls() -> list[Method]:
 
 
 def _known(module: ModuleType) -> dict[str, inspect.Parameter]:
-    return parameters.known(module.saliency, but="reference")
+    return parameters.known(module.saliency, but=("reference",))

@@ -1,52 +1,6 @@
-"""Table of questions: what is measured, what is claimed of it, and when the claim holds."""
+"""Faithfulness: does the model depend on what the map marks?"""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-HIGHER, LOWER, NEITHER = 1, -1, 0
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One number of a diagnostic: what it is in words, and whether higher or lower is better, or neither.
-
-    `digits` after the point in tables. `curve`: it is a curve over levels, and drawn.
-    """
-
-    title: str
-    better: int = HIGHER
-    digits: int = 3
-    curve: bool = False
-
-
-@dataclass(frozen=True)
-class Question:
-    """A diagnostic asked of many images.
-
-    `roles` are the classes that each method explains. The claim is on `metric`, one of `metrics`: with a `threshold`,
-    it holds for a method whose scores are better than that; without one, for a method that is better than every
-    control on the same images; an empty claim is none. `paired` says whether methods are compared with each other at
-    all, `level` what a score's level is, `variants` which settings the field disagrees on (`layer` is the model's, all
-    others are the diagnostic's).
-    """
-
-    name: str
-    title: str
-    diagnostic: str
-    roles: tuple[str, ...]
-    metric: str
-    metrics: Mapping[str, Metric]
-    claim: str
-    source: str
-    level: str = ""
-    threshold: float | None = None
-    paired: bool = True
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    variants: Sequence[Mapping[str, Any]] = ()
-
-
-BETTER = "better than every control"
+from salcheck.questions._row import BETTER, HIGHER, LOWER, NEITHER, Metric, Question
 
 
 def _quality_metrics() -> dict[str, Metric]:
@@ -73,23 +27,6 @@ def _quality_metrics() -> dict[str, Metric]:
 
 
 ROWS = (
-    Question(
-        name="rq1",
-        title="Class sensitivity: do the maps for the two most likely classes differ?",
-        diagnostic="overlap",
-        roles=("top1", "top2"),
-        metric="overlap",
-        metrics={
-            "overlap": Metric("% of the most salient pixels shared", LOWER, 1),
-            "tied": Metric("% of the sets chosen by position among equal values", NEITHER, 1),
-        },
-        claim="class-distinct",
-        source="CASE, arXiv 2506.07327 v3, section 4 (research question 1)",
-        level="% of the picture",
-        threshold=50.0,
-        paired=False,
-        variants=({"percent": 20.0}, {"layer": "paper"}),
-    ),
     Question(
         name="rq2",
         title="Confidence drop: how much of the class's score goes with the most salient pixels?",
@@ -243,20 +180,6 @@ ROWS = (
         ),
     ),
     Question(
-        name="sensitivity",
-        title="Sensitivity: how far does the map move when the image hardly changes?",
-        diagnostic="sensitivity",
-        roles=("top1",),
-        metric="sensitivity",
-        metrics={
-            "sensitivity": Metric("largest relative change of the map", LOWER),
-            "mean_change": Metric("mean relative change of the map", LOWER),
-        },
-        claim="",  # nothing moves less than a map that does not look at the image
-        source="Yeh et al., NeurIPS 2019",
-        variants=({"radius": 0.2}, {"layer": "paper"}),
-    ),
-    Question(
         name="faithfulness-correlation",
         title="Faithfulness correlation: does the score fall as much as the map says of random subsets?",
         diagnostic="faithfulness-correlation",
@@ -293,5 +216,3 @@ ROWS = (
         ),
     ),
 )
-
-QUESTIONS = {question.name: question for question in ROWS}

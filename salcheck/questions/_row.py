@@ -1,0 +1,53 @@
+"""What a row of the table of questions says."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+HIGHER, LOWER, NEITHER = 1, -1, 0
+BETTER = "better than every control"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a diagnostic: what it is in words, and whether higher or lower is better, or neither.
+
+    `digits` after the point in tables. `curve`: it is a curve over levels, and drawn. `best_of`: it is not stored; the
+    report reads it off this curve, for each half of the images at the level that is best on the other half.
+    """
+
+    title: str
+    better: int = HIGHER
+    digits: int = 3
+    curve: bool = False
+    best_of: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A diagnostic asked of many images.
+
+    `roles` are the classes that each method explains: `top1`, `top2`, ... of the model, `label1`, ... of the
+    annotation, `random` for one that is neither; where the parameters decide, the diagnostic's own `roles` does. None
+    at all: the question is asked of the model itself and takes no method. The claim is on `metric`, one of `metrics`:
+    with a `threshold`, it holds for a method whose scores are better than that; without one, for a method that is
+    better than every control on the same images; an empty claim is none. `paired` says whether methods are compared
+    with each other at all, `level` what a score's level is, `floors` which methods join every run beside the controls
+    and must be beaten like them, `variants` which settings the field disagrees on (`layer` is the model's, all others
+    are the diagnostic's).
+    """
+
+    name: str
+    title: str
+    diagnostic: str
+    roles: tuple[str, ...]
+    metric: str
+    metrics: Mapping[str, Metric]
+    claim: str
+    source: str
+    level: str = ""
+    threshold: float | None = None
+    paired: bool = True
+    floors: tuple[str, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    variants: Sequence[Mapping[str, Any]] = ()
