@@ -70,14 +70,12 @@ def open_data(dataset: str, data: Path | None, model: Model, seed: int) -> Datas
 
 
 def choose_data(dataset: str | None, data: Path | None, model: Model) -> str:
-    """The dataset's name where the user gave none: scenes for the model trained on them, a folder for
-    --data, else imagenette.
-    """
+    """The dataset's name where the user gave none: a built-in model's own, a folder for --data, else imagenette."""
     if dataset is not None:
         return folder.canonical("datasets", dataset)
     if data is not None:
         return "folder"
-    return "scenes" if model.arch == "scenes" else "imagenette"
+    return model.arch if model.arch in folder.names("datasets") else "imagenette"
 
 
 def joined(methods: Sequence[Method], question: Question) -> list[Method]:
