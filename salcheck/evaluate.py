@@ -1,6 +1,7 @@
 """One question asked of many images: from what the user asked for to a run, and from a run to stored rows."""
 
 import dataclasses
+import functools
 import hashlib
 import inspect
 from collections import defaultdict
@@ -20,6 +21,7 @@ from salcheck.run import Run
 from salcheck.sample import draw, hold_out
 from salcheck.shard import Shard
 from salcheck.store import Store
+from salcheck.truth import KNOW_REGIONS
 
 
 def parse_question(text: str) -> Question:
@@ -157,17 +159,12 @@ def make_run(
         pool = dataclasses.replace(dataset, items=items)
         dataset = diagnostic.prepare(pool, model, n, seed, batch_size, progress, **question.parameters)
         items = list(dataset.items)
-    built = references.build(needs, model, source, cache, batch_size, progress)
+    build = functools.partial(references.build, needs, dataset=source, cache=cache, batch_size=batch_size)
+    if dataset.regions is None and "truth" in inspect.signature(diagnostic.score).parameters:
+        raise SalcheckError(f"{question.name} asks where objects are, and {dataset.name} does not say: {KNOW_REGIONS}")
+    built = build(model=model, progress=progress)
     others = diagnostic.subjects(model, **question.parameters) if hasattr(diagnostic, "subjects") else {}
-    subjects = {
-        name: (other, references.build(needs, other, source, cache, batch_size, progress))
-        for name, other in others.items()
-    }
-    levels = diagnostic.level_names(**question.parameters) if hasattr(diagnostic, "level_names") else list(subjects)
-    where = f"seeded half of {dataset.name} held out" if reference_data is None else source.root
-    words = [where, f"{len(source)} images", f"digest {source.digest[:16]}"]
-    words += [f"{shared} of its images EVALUATED TOO"] if shared else []
-    words += [f"{built.unread} of its images could not be read"] if built.unread else []
+    named = diagnostic.level_names(**question.parameters) if hasattr(diagnostic, "level_names") else list(others)
     return Run(
         question=question,
         model=model,
@@ -176,15 +173,24 @@ def make_run(
         methods=methods,
         references=built,
         reference_key=f"{source.digest} {shared} {built.unread}",
-        reference_source=", ".join(words),
+        reference_source=_source(source, reference_data is None, shared, built.unread),
         seed=seed,
         correct_only=correct_only,
         batch_size=batch_size,
         command=command,
         notes=notes,
-        subjects=subjects,
-        levels=levels,
+        subjects={name: (other, build(model=other, progress=progress)) for name, other in others.items()},
+        levels=named,
     )
+
+
+def _source(source: Dataset, half: bool, shared: int, unread: int) -> str:
+    """Where references come from, in words."""
+    words = [f"seeded half of {source.name} held out" if half else source.root]
+    words += [f"{len(source)} images", f"digest {source.digest[:16]}"]
+    words += [f"{shared} of its images EVALUATED TOO"] if shared else []
+    words += [f"{unread} of its images could not be read"] if unread else []
+    return ", ".join(words)
 
 
 def evaluate(run: Run, store: Store, cache: Path, progress: Callable[[int], None] = lambda stop: None) -> int:

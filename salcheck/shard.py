@@ -155,13 +155,16 @@ class Shard:
         view = self._view(chunk, self.run.model)
         ranked, rows.predictions = self._predictions(plan, chunk, view)
         classes = [self._classes(item, ranks) for item, ranks in zip(chunk.read, ranked, strict=True)]
-        notes = [self._excluded(*found) for found in zip(chunk.read, ranked, classes, strict=True)]
+        truth = Truth(self.run.dataset, chunk.read, chunk.sizes, self.run.model.transform, self.run.model.device)
+        faults = truth.faults if "truth" in self._given else [None] * len(chunk.read)
+        found = zip(chunk.read, ranked, classes, faults, strict=True)
+        notes = [self._excluded(item, *facts) or fault for item, *facts, fault in found]
         rows.extend(self._noted(plan, {i.key: note for i, note in zip(chunk.read, notes, strict=True) if note}))
         kept = [index for index, note in enumerate(notes) if note is None]
         roles = range(len(self.run.question.roles))
         asked = torch.tensor([[u[m] if u else 0 for m in roles] for u in classes], dtype=torch.long)
         asked = asked.to(self.run.model.device)
-        seen = self._part(chunk, view, kept)
+        seen = self._part(chunk, view, truth, kept)
         exact = self._view(chunk, dataclasses.replace(self.run.model, amp=None))  # runs nothing unless it is asked
         for method in plan.todo:
             maps, written = self._maps(plan, chunk, (view, exact), asked, method)
@@ -170,15 +173,13 @@ class Shard:
                 rows.scores += self._scores(seen, asked[kept], maps[kept], method)
         return rows
 
-    def _part(self, chunk: Chunk, view: View, kept: Sequence[int]) -> "_Part":
+    def _part(self, chunk: Chunk, view: View, truth: Truth, kept: Sequence[int]) -> "_Part":
         """What a diagnostic may ask for beside maps, of the images that count."""
-        items, run = [chunk.read[index] for index in kept], self.run
-        sizes = [chunk.sizes[index] for index in kept] if chunk.sizes else []
         views = {}
         if "subjects" in self._given and kept:
-            views = {name: self._view(chunk, model).part(kept) for name, (model, _) in run.subjects.items()}
-        truth = Truth(run.dataset, items, sizes, run.model.transform, run.model.device)
-        return _Part(items, view.part(kept) if kept else view, truth, views)
+            views = {name: self._view(chunk, model).part(kept) for name, (model, _) in self.run.subjects.items()}
+        items = [chunk.read[index] for index in kept]
+        return _Part(items, view.part(kept) if kept else view, truth.part(kept) if chunk.sizes else truth, views)
 
     def _view(self, chunk: Chunk, model: Model) -> View:
         run = self.run

@@ -123,12 +123,29 @@ class Truth:
 
         Raises SalcheckError for a dataset that knows no places, or whose annotation is broken.
         """
+        placed = []
+        for found, frame in zip(self._found, self.frames, strict=True):
+            if isinstance(found, SalcheckError):
+                raise found
+            placed.append([(one, torch.from_numpy(frame.mask(one)).to(self.device)) for one in found])
+        return placed
+
+    @property
+    def faults(self) -> list[str | None]:
+        """What is wrong with the annotation of each image, None where nothing is."""
+        return [str(found) if isinstance(found, SalcheckError) else None for found in self._found]
+
+    @cached_property
+    def _found(self) -> list[Sequence[Region] | SalcheckError]:
         if self.dataset.regions is None:
             raise SalcheckError(f"{self.dataset.name} does not say where its objects are: {KNOW_REGIONS}")
-        return [
-            [(one, torch.from_numpy(frame.mask(one)).to(self.device)) for one in self.dataset.regions(item)]
-            for item, frame in zip(self.items, self.frames, strict=True)
-        ]
+        read: list[Sequence[Region] | SalcheckError] = []
+        for item in self.items:
+            try:
+                read.append(self.dataset.regions(item))
+            except SalcheckError as error:
+                read.append(error)
+        return read
 
     def masks(self, classes: Tensor) -> Tensor:
         """Bool (B, M, H, W): all pixels of any region of the class, for classes (B, M)."""
@@ -161,7 +178,10 @@ class Truth:
     def part(self, rows: Sequence[int]) -> "Truth":
         """That of some of the images."""
         items, sizes = [self.items[row] for row in rows], [self.sizes[row] for row in rows]
-        return Truth(self.dataset, items, sizes, self.transform, self.device)
+        other = Truth(self.dataset, items, sizes, self.transform, self.device)
+        if "_found" in vars(self):
+            vars(other)["_found"] = [self._found[row] for row in rows]
+        return other
 
 
 KNOW_REGIONS = "take --dataset imagenet with boxes, voc, coco, cub, rsna, siim, nih or scenes"

@@ -11,6 +11,7 @@ from salcheck import evaluate as engine
 from salcheck import folder
 from salcheck.datasets import Dataset, Item, Region
 from salcheck.diagnostics import Scores
+from salcheck.errors import SalcheckError
 from salcheck.methods import parse_methods
 from salcheck.models import load_model
 from salcheck.questions import QUESTIONS, Metric, Question
@@ -130,6 +131,29 @@ def test_truth_lies_where_the_model_sees_it(ask):
     data = pictures(labels=lambda index: (index % 7,))
     _, rows, _ = ask(data, roles=("label1",), score=score)
     assert set(rows["value"].round(3)) == {1.0}  # the middle half of twice as wide a picture is all that is seen
+
+
+def test_a_broken_annotation_is_a_note_on_its_image_and_no_more(ask):
+    def regions(item):
+        if item.key == "image-3":
+            raise SalcheckError("'3.xml' is cut short: fetch it again")
+        return [Region(item.labels[0], box=(64, 0, 192, 128))]
+
+    def score(view, classes, maps, *, truth):
+        return told(truth.masks(classes).flatten(1).float().mean(1))
+
+    _, rows, _ = ask(dataclasses.replace(pictures(), regions=regions), roles=("label1",), score=score)
+    own = rows[rows["method"] == "gradcam"].set_index("key")
+    assert own["note"].dropna().to_dict() == {"image-3": "'3.xml' is cut short: fetch it again"}
+    assert own["value"].notna().sum() == 5
+
+
+def test_a_dataset_that_knows_no_places_is_refused_before_anything_is_done(ask):
+    def score(view, classes, maps, *, truth):
+        raise AssertionError("asked")
+
+    with pytest.raises(SalcheckError, match="fake asks where objects are, and made does not say"):
+        ask(dataclasses.replace(pictures(), regions=None), score=score)
 
 
 def test_images_can_be_made_of_those_of_a_dataset(ask, model):

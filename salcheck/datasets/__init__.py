@@ -71,8 +71,8 @@ class Dataset:
     items: Sequence[Item]
     read: Callable[[Item], Image.Image] = field(compare=False)
     path: Callable[[Item], Path | None] = field(default=lambda item: None, compare=False)
-    regions: Callable[[Item], Sequence[Region]] | None = field(default=None, compare=False)
-    parts: Parts | None = field(default=None, compare=False)
+    regions: Callable[[Item], Sequence[Region]] | None = field(default=None, compare=False, repr=False)
+    parts: Parts | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.items)
