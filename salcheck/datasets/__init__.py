@@ -49,12 +49,14 @@ class Item:
 
     `key` names it within the dataset, the same on every machine; `labels` are the model's indices of all
     classes that are truly in it (one for ImageNet, several for scenes, none where nothing is known).
-    `fingerprint` is whatever cheaply tells this image, with what is known of it, from another under the same key.
+    `fingerprint` is whatever cheaply tells this image from another under the same key, `annotation` what tells what is
+    known of its objects from what was known before.
     """
 
     key: str
     labels: tuple[int, ...] = ()
     fingerprint: str = ""
+    annotation: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """Hash of keys, labels and fingerprints in order: the dataset's identity in runs and caches."""
-        lines = "".join(f"{i.key}\t{i.labels}\t{i.fingerprint}\n" for i in self.items)
+        """Hash of keys, labels, fingerprints and annotations in order: the dataset's identity in runs and caches."""
+        lines = "".join(f"{i.key}\t{i.labels}\t{i.fingerprint}\t{i.annotation}\n" for i in self.items)
         return hashlib.sha256(f"{self.name}\n{lines}".encode()).hexdigest()
 
 

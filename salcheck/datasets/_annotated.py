@@ -130,10 +130,8 @@ def paths(dataset: Dataset) -> dict[str, Path]:
 
 
 def annotated(dataset: Dataset, note: Callable[[Item], bytes]) -> Dataset:
-    """The dataset with each item's fingerprint telling its annotation, `note(item)`, from another."""
-    items = [
-        dataclasses.replace(one, fingerprint=f"{one.fingerprint}-{zlib.crc32(note(one)):08x}") for one in dataset.items
-    ]
+    """The dataset with each item's annotation told from another by a checksum of `note(item)`."""
+    items = [dataclasses.replace(one, annotation=f"{zlib.crc32(note(one)):08x}") for one in dataset.items]
     return dataclasses.replace(dataset, items=items)
 
 

@@ -104,10 +104,10 @@ def test_images_may_lie_in_a_folder_of_their_own(tmp_path):
 
 
 def test_a_changed_annotation_changes_only_its_own_items_fingerprint(tmp_path):
-    before = [item.fingerprint for item in open_dataset(lay_out(tmp_path), LABELS, 0).items]
+    before = [item.annotation for item in open_dataset(lay_out(tmp_path), LABELS, 0).items]
     table = copy.deepcopy(TABLE)
     table["annotations"][0]["segmentation"][0][0] = 1.25
-    after = [item.fingerprint for item in open_dataset(lay_out(tmp_path, table), LABELS, 0).items]
+    after = [item.annotation for item in open_dataset(lay_out(tmp_path, table), LABELS, 0).items]
     assert (before[0] == after[0], before[1] == after[1]) == (True, False)
 
 

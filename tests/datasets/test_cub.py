@@ -159,11 +159,11 @@ def test_only_classes_of_test_images_must_be_known(tmp_path):
     ],
 )
 def test_a_changed_annotation_changes_the_fingerprints_of_its_items(tmp_path, name, old, new, differ):
-    before = [item.fingerprint for item in open_dataset(lay_out(tmp_path), ALBATROSSES, 0).items]
+    before = [item.annotation for item in open_dataset(lay_out(tmp_path), ALBATROSSES, 0).items]
     text = tables()[name]
     assert old in text
     root = lay_out(tmp_path, **{name: text.replace(old, new, 1)})
-    after = [item.fingerprint for item in open_dataset(root, ALBATROSSES, 0).items]
+    after = [item.annotation for item in open_dataset(root, ALBATROSSES, 0).items]
     assert [a != b for a, b in zip(before, after, strict=True)] == differ
 
 

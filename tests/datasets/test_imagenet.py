@@ -196,11 +196,11 @@ def test_an_image_without_xml_has_no_boxes_and_a_dataset_without_any_knows_no_pl
     assert open_dataset(class_folders(tmp_path / "b"), LABELS, 0).regions is None
 
 
-def test_changed_xml_changes_only_its_own_items_fingerprint(tmp_path):
+def test_changed_xml_is_told_of_its_own_item_only(tmp_path):
     root = class_folders(tmp_path, annotation([("n01443537", 0, 1, 1, 2)]))
-    before = {item.key: item.fingerprint for item in open_dataset(root, LABELS, 0).items}
+    before = {item.key: item.annotation for item in open_dataset(root, LABELS, 0).items}
     (root / XML[1] / "val_1.xml").write_text(annotation([("n01443537", 0, 1, 1, 3)]))
-    after = {item.key: item.fingerprint for item in open_dataset(root, LABELS, 0).items}
+    after = {item.key: item.annotation for item in open_dataset(root, LABELS, 0).items}
     assert [key for key in before if before[key] != after[key]] == ["n01443537/val_1.JPEG"]
 
 

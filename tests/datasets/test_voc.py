@@ -127,11 +127,11 @@ def test_several_years_in_one_folder_are_one_line(tmp_path):
 
 def test_a_changed_annotation_or_mask_changes_only_its_own_items_fingerprint(tmp_path):
     year = lay_out(tmp_path)
-    prints = [[item.fingerprint for item in open_dataset(year, LABELS, 0).items]]
+    prints = [[item.annotation for item in open_dataset(year, LABELS, 0).items]]
     lay_out(tmp_path, [("a", TWO.replace("<xmax>5<", "<xmax>6<"))])
-    prints.append([item.fingerprint for item in open_dataset(year, LABELS, 0).items])
+    prints.append([item.annotation for item in open_dataset(year, LABELS, 0).items])
     draw(year, "a", np.ones((HEIGHT, WIDTH), np.uint8), np.ones((HEIGHT, WIDTH), np.uint8))
-    prints.append([item.fingerprint for item in open_dataset(year, LABELS, 0).items])
+    prints.append([item.annotation for item in open_dataset(year, LABELS, 0).items])
     assert len({one[0] for one in prints}) == 3
     assert len({one[1] for one in prints}) == 1
 
