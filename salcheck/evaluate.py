@@ -157,7 +157,7 @@ def make_run(
         shared = max(shared, _overlap(items, dataset, own, allow_overlap))
     if made:
         pool = dataclasses.replace(dataset, items=items)
-        dataset = diagnostic.prepare(pool, model, n, seed, batch_size, progress, **question.parameters)
+        dataset = diagnostic.prepare(pool, model, n, seed, batch_size, cache, progress, **question.parameters)
         items = list(dataset.items)
     build = functools.partial(references.build, needs, dataset=source, cache=cache, batch_size=batch_size)
     if dataset.regions is None and "truth" in inspect.signature(diagnostic.score).parameters:

@@ -30,12 +30,16 @@ JOIN images ON images.id = image_id JOIN methods ON methods.id = method_id ORDER
 
 
 class Bench:
-    """A model, a dataset and a place for results; `ask` runs rq1 on them."""
+    """A model, a dataset, a place for results; `ask` runs rq1 on them. drawn: a built-in model and its dataset."""
 
-    def __init__(self, root: Path, made: Path):
+    def __init__(self, root: Path, made: Path, drawn: str = ""):
         self.root = root
-        self.model = load_model(f"local-dir:{made / 'model'}", device="cpu")
-        self.data = engine.open_data("folder", made / "images", self.model, 0)
+        self.model = load_model(drawn or f"local-dir:{made / 'model'}", device="cpu")
+        if drawn:
+            whole = engine.open_data(drawn, None, self.model, 0)
+            self.data = dataclasses.replace(whole, items=whole.items[:40])
+        else:
+            self.data = engine.open_data("folder", made / "images", self.model, 0)
         self.forwards = 0
         self.model.net.conv1.register_forward_hook(self._count)
 

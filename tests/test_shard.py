@@ -159,7 +159,7 @@ def test_a_dataset_that_knows_no_places_is_refused_before_anything_is_done(ask):
 def test_images_can_be_made_of_those_of_a_dataset(ask, model):
     seen = {}
 
-    def prepare(dataset, model, n, seed, batch_size, progress, **parameters):
+    def prepare(dataset, model, n, seed, batch_size, cache, progress, **parameters):
         seen.update(n=n, seed=seed, batch_size=batch_size, given=len(dataset))
         return dataclasses.replace(dataset, name="made of made", items=dataset.items[:2])
 

@@ -16,7 +16,7 @@ It may have
 
     check(**parameters)    raises SalcheckError for values that make no sense
     roles(**parameters)    the classes that each method explains, where they depend on the parameters
-    prepare(dataset, model, n, seed, batch_size, progress, **parameters) -> Dataset
+    prepare(dataset, model, n, seed, batch_size, cache, progress, **parameters) -> Dataset
                            the images that are asked about, n at most, made of a dataset's: as a dataset of its own
     subjects(model, **parameters) -> {name: Model}
                            other models that the images are shown to, each with references of its own; the names are

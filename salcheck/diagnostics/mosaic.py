@@ -16,11 +16,16 @@ it does. A mosaic counts as correctly classified where the likeliest class is an
 in any case).
 """
 
+import contextlib
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from salcheck.cache import atomic_write
 from salcheck.datasets import Dataset
 from salcheck.datasets._mosaic import Tile, mosaics
 from salcheck.diagnostics import Scores, scored
@@ -28,6 +33,7 @@ from salcheck.diagnostics._places import blanks, lying_on, own_and_other, pointi
 from salcheck.errors import SalcheckError
 from salcheck.loader import batches
 from salcheck.models import Model
+from salcheck.provenance import versions
 from salcheck.regions import ranked, upsample
 from salcheck.sample import draw, image_seed
 from salcheck.truth import Truth
@@ -53,16 +59,27 @@ def prepare(
     n: int,
     seed: int,
     batch_size: int,
+    cache: Path,
     progress: Callable[[int, int], None],
     *,
     grid: int,
     confidence: float,
 ) -> Dataset:
-    """At most n mosaics of the dataset's photographs, of which no more are shown to the model than it takes.
+    """At most n mosaics of the dataset's photographs, of which no more are shown to the model than it takes, and those
+    once: which of them it is sure of is kept in the cache.
 
     Raises SalcheckError where too few are classified correctly with a probability of `confidence` or more.
     """
-    tiles = _confident(dataset, model, n * grid**2, seed, batch_size, progress, confidence)
+    wanted = n * grid**2
+    identity = json.dumps([versions(), model.identity, dataset.digest, wanted, seed, batch_size, confidence])
+    place = cache / "mosaics" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.json"
+    tiles = _kept(place, dataset)
+    if tiles is None:
+        tiles = _confident(dataset, model, wanted, seed, batch_size, progress, confidence)
+        found = json.dumps([[tile.item.key, tile.label] for tile in tiles])
+        with contextlib.suppress(OSError):  # then they are shown again the next time
+            place.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(place, lambda file: file.write(found.encode()))
     drawn = _draw(tiles, grid**2, n, seed)
     if not drawn:
         classes = len({tile.label for tile in tiles})
@@ -87,6 +104,16 @@ def score(view: View, classes: Tensor, maps: Tensor, *, truth: Truth, grid: int 
         "chance": cells.float().mean((-2, -1)),
     }
     return scored({name: value.mean(-1) for name, value in values.items()}, blanks(maps, view.size))
+
+
+def _kept(place: Path, dataset: Dataset) -> list[Tile] | None:
+    """What `_confident` found before, None where it is not there or no longer sound."""
+    items = {item.key: item for item in dataset.items}
+    try:
+        kept = json.loads(place.read_text())
+        return [Tile(items[key], int(label)) for key, label in kept] if isinstance(kept, list) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _confident(

@@ -26,6 +26,15 @@ def saliency(view: View, classes: Tensor) -> Tensor:
     return torch.einsum("bmc,bchw->bmhw", rows, view.acts)
 
 
+def total(view: View, classes: Tensor) -> Tensor:
+    """What the maps sum to (B, M): the logits less the classifier's bias, h * w times, for the classifier reads means.
+
+    The paper's section 2 has it without h * w and without bias: there features are summed, and the bias is left out.
+    """
+    bias, logits = view.net.get_classifier().bias, view.logits.gather(1, classes)
+    return view.acts[0, 0].numel() * (logits if bias is None else logits - bias.float()[classes])
+
+
 def unfit(model: Any) -> str | None:
     """Why the layer is not followed by mean pooling and one linear layer; None where it is."""
     if model.layer != FEATURES:

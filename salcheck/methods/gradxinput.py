@@ -19,3 +19,10 @@ COST = "1 forwards, M backwards"
 def saliency(view: View, classes: Tensor) -> Tensor:
     """Gradient times input at pixel resolution (B, M, H, W), signed, for classes (B, M)."""
     return (view.images[:, None] * view.pixel_grads(classes)).sum(dim=2)
+
+
+def total(view: View, classes: Tensor) -> Tensor:
+    """The logits (B, M). Its authors claim no sum: this is the one that the map has on networks of ReLU layers without
+    biases, by Euler's theorem for homogeneous functions. What biases take, those of batch norms too, is its error.
+    """
+    return view.logits.gather(1, classes)

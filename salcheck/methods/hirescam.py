@@ -19,3 +19,13 @@ COST = "M head backwards"
 def saliency(view: View, classes: Tensor) -> Tensor:
     """HiResCAM maps (B, M, h, w), signed, for classes (B, M)."""
     return torch.einsum("bmchw,bchw->bmhw", view.grads(classes), view.acts)
+
+
+def total(view: View, classes: Tensor) -> Tensor | None:
+    """What the maps sum to (B, M): the logits less those of zero activations, which are the bias.
+
+    The paper proves it where one linear layer follows; None elsewhere, where it promises nothing.
+    """
+    if not view.affine:
+        return None
+    return (view.logits - view.head(torch.zeros_like(view.acts))).gather(1, classes)

@@ -47,3 +47,10 @@ def saliency(
         return start[of] + shares[n].view(-1, 1, 1, 1) * change[of]
 
     return (change[:, None] * average_grads(view, classes, weights, on_path)).sum(dim=2)
+
+
+def total(view: View, classes: Tensor, *, baseline: Literal["mean", "blur", "zero"], **_: object) -> Tensor:
+    """What the maps sum to (B, M), up to the error of the integration: s_u(x) - s_u(x') (the paper's proposition 1)."""
+    start = canvas(view, baseline)
+    scores = view.chunks(len(view), lambda rows: view.forward(start[rows]))
+    return (view.logits - scores).gather(1, classes)

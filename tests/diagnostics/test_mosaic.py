@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,8 @@ from tests.nets import make_images, make_net, make_view
 
 SIDE = 24
 NET = make_net("test_resnet", classes=12)
+
+NOWHERE = Path("/dev/null")  # nothing can be kept there
 
 
 def cells(grid, labels):
@@ -103,8 +106,27 @@ def drawn(scenes_model):
     return dataset, found, shown
 
 
-def make(dataset, model, n, seed=0, progress=lambda done, total: None, grid=2, confidence=0.5):
-    return prepare(dataset, model, n, seed, 8, progress, grid=grid, confidence=confidence)
+def make(dataset, model, n, seed=0, progress=lambda done, total: None, grid=2, confidence=0.5, cache=NOWHERE):
+    return prepare(dataset, model, n, seed, 8, cache, progress, grid=grid, confidence=confidence)
+
+
+def test_what_the_model_is_sure_of_is_asked_once(scenes_model, drawn, tmp_path):
+    dataset, found, _ = drawn
+    shown = []
+
+    def again():
+        made = make(dataset, scenes_model, 12, progress=lambda done, total: shown.append(done), cache=tmp_path)
+        assert made.digest == found.digest
+        return len(shown)
+
+    first = again()
+    assert first > 0
+    assert again() == first
+    (file,) = (tmp_path / "mosaics").iterdir()
+    for damaged in ("[[", '[["strange", 1]]', "{}"):
+        file.write_text(damaged)
+        before = len(shown)
+        assert again() > before
 
 
 def parts(item):
