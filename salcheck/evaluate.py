@@ -278,9 +278,10 @@ def _shared(items: Sequence[Item], dataset: Dataset, other: Dataset) -> list[str
 def summary(store: Store, run: Run, run_id: int) -> str:
     """One line on what the run holds, and which command shows it."""
     notes = store.query(
-        "SELECT note, COUNT(DISTINCT image_id) AS n FROM scores WHERE run_id = :run AND note IS NOT NULL"
-        " AND note NOT LIKE 'blank%' GROUP BY note ORDER BY n DESC",
+        "SELECT note, COUNT(DISTINCT image_id) AS n FROM scores WHERE run_id = :run AND metric = :metric"
+        " AND note IS NOT NULL AND note NOT LIKE 'blank%' GROUP BY note ORDER BY n DESC",
         run=run_id,
+        metric=run.question.metric,
     )
     left_out = "; ".join(f"{n} {note}" for note, n in notes.itertuples(index=False))
     return (

@@ -18,7 +18,14 @@ def _sanity_metrics() -> dict[str, Metric]:
         for suffix, how in modes.items()
     }
     metrics |= {f"{name}_pair": Metric(f"{words} of maps of two images", NEITHER) for name, words in measures.items()}
-    return {"excess": Metric("likeness left when all weights are random, above that of two images", LOWER)} | metrics
+    metrics |= {
+        f"{name}_labels": Metric(f"{words}, model trained on permuted labels", LOWER)
+        for name, words in measures.items()
+    }
+    return {
+        "excess": Metric("mean likeness from the head to the input, above halfway from two images' to 1", LOWER),
+        "excess_last": Metric("likeness left when all weights are random, above that of two images", LOWER),
+    } | metrics
 
 
 ROWS = (
@@ -77,7 +84,7 @@ ROWS = (
         roles=("top1",),
         metric="excess",
         metrics=_sanity_metrics(),
-        claim="depends on the weights",
+        claim="weight-dependent",
         source="Adebayo et al., NeurIPS 2018; baseline of random pairs after Arun et al., 2021",
         level="layer",
         threshold=0.0,
@@ -118,7 +125,7 @@ ROWS = (
         source="CASE, arXiv 2506.07327 v3, section 4.3 (equation 10), as shares and not as counts",
         level="layer",
         paired=False,
-        variants=({"threshold_active": 0.1},),
+        variants=({"tau": 0.1},),
     ),
     Question(
         name="completeness",
