@@ -57,6 +57,10 @@ class Run:
         """The question's roles as the database knows them: a class that is drawn depends on the seed."""
         return [f"{role}-{self.seed}" if role == RANDOM else role for role in self.question.roles]
 
+    def roles_of(self, method: Method) -> list[str]:
+        """The roles under which a method's maps are stored: with its rival where that decides the map."""
+        return against(self.roles) if method.paired and len(self.roles) == 2 else self.roles
+
     @cached_property
     def key(self) -> str:
         """Hash of all that can change a score; methods are not in it, so that a run can gain some later.
@@ -81,6 +85,12 @@ class Run:
         own = self.references.digests
         read = {need.key: own.get(need.key, self.reference_key) for need in method.needs}
         return read | ({"seed": self.seed} if method.seeded else {})
+
+
+def against(roles: Sequence[str]) -> list[str]:
+    """The roles of two classes that are explained against each other."""
+    one, other = roles
+    return [f"{one} against {other}", f"{other} against {one}"]
 
 
 def register(run: Run, store: Store) -> tuple[int, int, dict[str, int], dict[str, int]]:

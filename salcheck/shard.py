@@ -99,10 +99,9 @@ class Shard:
         if getattr(self._diagnostic, "IMAGES", True):
             return plan.items
         images = [self._images[item.key] for item in plan.items]
-        methods = [self._methods[method.key] for method in plan.todo]
-        roles = self.run.roles
+        maps = [(self._methods[method.key], role) for method in plan.todo for role in self.run.roles_of(method)]
         stored = all(image in plan.predictions for image in images) and all(
-            (method, role, image) in plan.checksums for method in methods for role in roles for image in images
+            (*one, image) in plan.checksums for one in maps for image in images
         )
         return [] if stored else plan.items
 
@@ -237,7 +236,7 @@ class Shard:
         images = [self._images[item.key] for item in chunk.read]
         places = [self._place[item.key] for item in chunk.read]
         method_id = self._methods[method.key]
-        roles = run.roles
+        roles = run.roles_of(method)
         files = [self._file(method, role) for role in roles]
         stored = [
             file.read(places, [plan.checksums.get((method_id, role, image)) for image in images])

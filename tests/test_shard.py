@@ -222,6 +222,16 @@ def test_a_question_of_the_model_itself_takes_no_method(ask):
     assert roles == set()
 
 
+def test_maps_against_a_rival_are_kept_apart_from_those_against_another(ask):
+    def score(view, classes, maps, *, explain):
+        assert torch.allclose(maps, explain(view, classes), atol=1e-6)
+        return told(classes[:, 0])
+
+    for roles in (("top1",), ("top1", "random"), ("top1", "top2"), ("label1", "top1"), ("top1", "random")):
+        _, _, stored = ask(roles=roles, methods="difference,gradcam", score=score)
+    assert {"top1", "top2", "top1 against random-0", "random-0 against top1", "top1 against top2"} < stored
+
+
 def test_floors_join_as_controls_do(model):
     localization = QUESTIONS["localization"]
     names = [method.name for method in engine.joined(parse_methods(["gradcam"]), localization)]

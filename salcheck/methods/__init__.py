@@ -15,6 +15,7 @@ and may have
                            get a median and a range, NaN is left out
     total(view, classes, ...)  (B, M), what it says that its maps sum to: `completeness` holds it to that
     distance(view, classes, ...)  (B, M), how far the images are from what it compares them with, 0 or more
+    paired(**parameters)   whether a map depends on which two classes are asked for together
     unfit(model)           why it cannot explain this model, or None
     VALUES                 {parameter: which values it takes}, for those that are free text
     FALLBACK               what it does where there are no references; without one it needs them
@@ -88,6 +89,11 @@ class Method:
     def seeded(self) -> bool:
         """Whether its maps depend on the run's seed."""
         return any(need.name == "seed" for need in self._reads)
+
+    @property
+    def paired(self) -> bool:
+        """Whether a map depends on which two classes are asked for together."""
+        return hasattr(self.module, "paired") and self.module.paired(**self.parameters)
 
     @property
     def _reads(self) -> tuple[Need, ...]:
