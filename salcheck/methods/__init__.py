@@ -48,7 +48,7 @@ from salcheck.view import View
 
 NAME_LENGTH = 60
 THE_MODEL = "model"
-SLOW = re.compile(r"(?<!head )(forwards|backwards)|\bC\b")  # a whole network, or its head once for each channel
+SLOW = re.compile(r"(?<!head )(forwards|backwards)|\b[Ch]\b")  # a network, or its head once per channel or place
 
 
 @dataclass(frozen=True)

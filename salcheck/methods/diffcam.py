@@ -29,6 +29,7 @@ from torch import Tensor
 from salcheck.errors import SalcheckError
 from salcheck.labels import Labels
 from salcheck.methods._discriminant import Few, Many, Matrix, discriminant
+from salcheck.methods._rivals import rivals
 from salcheck.references.features import Features, Reading, read
 from salcheck.view import View
 
@@ -36,7 +37,7 @@ SOURCE = "Li et al., CVPR 2025"
 COST = ""
 HEAD = False
 
-VALUES = {"group": "others, same, class:NAME (several joined by +), images:DIR"}
+VALUES = {"group": "others, same, pair, class:NAME (several joined by +), images:DIR"}
 TOGETHER = 2**23  # numbers of neighbours' features that are in memory at a time
 
 
@@ -58,8 +59,9 @@ def saliency(
     """DiffCAM maps (B, M, h, w), signed, for classes (B, M); -1 for a model without classes.
 
     group: the references. `knn`, the k class means nearest to z by `metric`, that of the class itself only with
-    `own`; `others`, all held-out images but those of the class; `same`, those of the class; `class:NAME`, those of
-    this class; `images:DIR`, all images of a folder. With the last two the map is the same for every class.
+    `own`; `others`, all held-out images but those of the class; `same`, those of the class; `pair`, those of its rival,
+    the other one of two classes asked for (else the likeliest other class): the paper's "why not"; `class:NAME`, those
+    of this class; `images:DIR`, all images of a folder. With the last two the map is the same for every class.
     matrix: what stands for S. `full`; `diagonal`, its diagonal; `identity`, none, w = z - mu; `ledoitwolf`, with
     alpha by Ledoit and Wolf's shrinkage; `projected`, the limit lambda = 0 for no more references than channels.
     z: the features, as in `salcheck/references/features.py`. centred: A - mu for A, so that the mean of the map is
@@ -76,17 +78,32 @@ def facts(view: View, classes: Tensor, *, centred: bool, relu: bool, **parameter
     `top_channel_share`, of the sum of |w z|, that of the largest channel; `effective_rank` of S, tr(S)^2 / tr(S^2);
     `negative_share` of the map's mass, before a ReLU.
     """
-    found = view.notes.get(_note(classes, *parameters.values())) or _directions(view, classes, **parameters)
-    z = read(view, parameters["z"]).cpu().double()[:, None]
-    parts = (found.weights * z).abs()
+    found = _known(view, classes, parameters)
+    parts = (found.weights * read(view, parameters["z"]).cpu().double()[:, None]).abs()
     maps = _maps(view, found, centred)
     return {
-        "squared_distance": (found.weights * (z - found.mean)).sum(-1),
+        "squared_distance": distance(view, classes, centred=centred, relu=relu, **parameters),
         "references": found.references,
         "top_channel_share": parts.amax(-1) / parts.sum(-1),
         "effective_rank": found.rank,
         "negative_share": maps.clamp(max=0).abs().sum((-2, -1)) / maps.abs().sum((-2, -1)),
     }
+
+
+def distance(view: View, classes: Tensor, *, centred: bool, relu: bool, **parameters: Any) -> Tensor:
+    """D^2 = w'(z - mu), (B, M), how far the images are from their references; NaN for a class without any."""
+    found, z = _known(view, classes, parameters), read(view, parameters["z"]).cpu().double()[:, None]
+    return (found.weights * (z - found.mean)).sum(-1)
+
+
+def total(view: View, classes: Tensor, *, centred: bool, relu: bool, **parameters: Any) -> Tensor | None:
+    """What centred maps sum to (B, M): h * w times D^2, where z is the mean over positions; None for all others.
+
+    The paper claims no sum: it follows from its equations 6 and 7.
+    """
+    if relu or not centred or not read(view, parameters["z"]).equal(view.acts.mean(dim=(-2, -1))):
+        return None
+    return view.acts[0, 0].numel() * distance(view, classes, centred=centred, relu=relu, **parameters)
 
 
 def needs(*, group: str, z: Reading, **_: Any) -> dict[str, dict[str, Any]]:
@@ -96,6 +113,11 @@ def needs(*, group: str, z: Reading, **_: Any) -> dict[str, dict[str, Any]]:
     return {"features": reading | ({"images": name} if kind == "images" else {})}
 
 
+def paired(*, group: str, **_: Any) -> bool:
+    """Whether a map depends on which two classes are asked for together."""
+    return group == "pair"
+
+
 class _Directions(NamedTuple):
     """w and mu (B, M, D), how many references and the effective rank of their scatter (B, M); NaN where none."""
 
@@ -103,6 +125,11 @@ class _Directions(NamedTuple):
     mean: Tensor
     references: Tensor
     rank: Tensor
+
+
+def _known(view: View, classes: Tensor, parameters: Mapping[str, Any]) -> _Directions:
+    """The directions that `saliency` left for these classes, or the same made anew."""
+    return view.notes.get(_note(classes, *parameters.values())) or _directions(view, classes, **parameters)
 
 
 def _maps(view: View, found: _Directions, centred: bool) -> Tensor:
@@ -146,6 +173,8 @@ def _directions(
             rows, there = features.nearest(target[images], asked[images], k, own, metric == "cosine")
             _put(found, images, _from_neighbours(target[images].double(), rows, there, matrix, alpha))
     else:
+        if kind == "pair":
+            asked, kind = _rivals(view, classes).cpu(), "same"
         for where, rows in _groups(features, asked, kind, name, view.labels):
             targets = target[where.nonzero()[:, 0]].double()
             if len(rows):
@@ -198,15 +227,21 @@ def _groups(
         yield every, rows
     else:
         if kind == "same" and not (features.labels >= 0).any():
-            raise SalcheckError("diffcam:group=same needs held-out images with known classes: take knn or others")
+            raise SalcheckError("diffcam:group=same or pair needs held-out images with known classes: take knn")
         for u in classes.unique().tolist():
             yield classes == u, features.rows([u], shown=kind == "same")
+
+
+def _rivals(view: View, classes: Tensor) -> Tensor:
+    if len(view.labels) < 2:
+        raise SalcheckError("diffcam:group=pair compares two classes, and this model has fewer: take knn or images:DIR")
+    return rivals(view, classes)
 
 
 def _parsed(group: str) -> tuple[str, str]:
     """`knn` or `class:NAME` as its kind and the name."""
     kind, _, name = group.partition(":")
     named = kind in ("class", "images") and name.strip()
-    if named or group in ("knn", "others", "same"):
+    if named or group in ("knn", "others", "same", "pair"):
         return kind, name
     raise SalcheckError(f"diffcam:group={group}: it is one of knn, {VALUES['group']}")

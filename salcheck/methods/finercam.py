@@ -11,7 +11,10 @@ Gradients are linear in the score, so any k costs one backward. The defaults gam
 authors' aggregated maps. gamma = 0 leaves Grad-CAM. The paper offers other CAM methods as a base; this is Grad-CAM's.
 
 `weights=softmax` is the authors' later code, now in the grad-cam package (there with gamma = 1): the mean of D is
-weighted by the softmax over D, and these weights are differentiated too. No departures.
+weighted by the softmax over D, and these weights are differentiated too.
+
+`rivals=pair` is salcheck's own: D is one class, the other of the two that are asked for together (the likeliest other
+class where one is asked for, or more than two), so that the map says why it is u and not that one. No other departures.
 """
 
 from typing import Any, Literal
@@ -20,6 +23,7 @@ import torch
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
+from salcheck.methods import _rivals
 from salcheck.regions import ranked
 from salcheck.view import View
 
@@ -34,19 +38,27 @@ def saliency(
     gamma: float = 0.6,
     k: int = 3,
     weights: Literal["equal", "softmax"] = "equal",
+    rivals: Literal["similar", "pair"] = "similar",
 ) -> Tensor:
     """Finer-CAM maps (B, M, h, w), not negative, for classes (B, M).
 
-    gamma: how much of the similar classes is subtracted. k: how many they are, all others where the model has fewer.
+    gamma: how much of D is subtracted. k: how many classes D has, all others where the model has fewer. rivals: what D
+    is, the `similar` classes, or the other one of the `pair` of classes asked for (k is not used).
     Raises SalcheckError where k is not positive.
     """
-    alpha = view.vjp(slopes(view.logits, classes, gamma, k, weights)).mean(dim=(-2, -1))
+    others = _rivals.rivals(view, classes)[..., None] if rivals == "pair" else similar(view.logits, classes, k)
+    alpha = view.vjp(slopes(view.logits, classes, others, gamma, weights)).mean(dim=(-2, -1))
     return torch.einsum("bmc,bchw->bmhw", alpha, view.acts).clamp(min=0)
 
 
 def unfit(model: Any) -> str | None:
     """Why there is nothing to compare a class with; None where there is."""
-    return "it compares classes, and this model has one" if len(model.labels) < 2 else None
+    return _rivals.no_rival(model)
+
+
+def paired(*, rivals: str, **_: Any) -> bool:
+    """Whether a map depends on which two classes are asked for together."""
+    return rivals == "pair"
 
 
 def similar(logits: Tensor, classes: Tensor, k: int) -> Tensor:
@@ -58,9 +70,8 @@ def similar(logits: Tensor, classes: Tensor, k: int) -> Tensor:
     return ranked(-distance.scatter(-1, classes[..., None], torch.inf))[..., : min(k, N - 1)]
 
 
-def slopes(logits: Tensor, classes: Tensor, gamma: float, k: int, weights: str) -> Tensor:
-    """d z / d logits (B, M, N) for logits (B, N) and classes (B, M)."""
-    others = similar(logits, classes, k)
+def slopes(logits: Tensor, classes: Tensor, others: Tensor, gamma: float, weights: str) -> Tensor:
+    """d z / d logits (B, M, N) for logits (B, N), classes (B, M) and their D (B, M, k)."""
     with torch.enable_grad():
         y = logits[:, None].repeat(1, classes.shape[1], 1).requires_grad_()
         y_d = y.gather(-1, others)

@@ -24,6 +24,7 @@ CLASSES = torch.tensor([[0, 3, 6], [1, 6, 2], [5, 2, 4]])
 HELD = Dataset("held out", "", [Item("0", (0,))], lambda item: Image.new("RGB", (8, 8)))
 # Fewer samples than the defaults, so that the tests end in minutes.
 SHORT = {
+    "goyal": "goyal:tries=1",
     "integratedgradients": "integratedgradients:steps=3",
     "libracam": "libracam:n=4",
     "occlusion": "occlusion:cells=3",

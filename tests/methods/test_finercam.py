@@ -78,3 +78,23 @@ def test_k_is_what_the_model_has(net, images):
 def test_a_model_of_one_class_has_nothing_to_compare(net):
     assert "has one" in finercam.unfit(SimpleNamespace(net=net, labels=Labels(["a"])))
     assert finercam.unfit(SimpleNamespace(net=net, labels=Labels(["a", "b"]))) is None
+
+
+@pytest.mark.parametrize("weights", ["equal", "softmax"])
+def test_a_pair_is_compared_with_each_other_alone(net, images, weights):
+    view = make_view(net, images, LAYER)
+    every = view.grads(torch.arange(7).expand(3, 7)).double().numpy().mean(axis=(-2, -1))
+    maps = finercam.saliency(view, CLASSES, gamma=0.7, k=3, weights=weights, rivals="pair")
+    for b, pair in enumerate(CLASSES.tolist()):
+        for m, (u, v) in enumerate((pair, pair[::-1])):
+            expected = np.tensordot(every[b, u] - 0.7 * every[b, v], view.acts[b].double().numpy(), axes=1)
+            assert maps[b, m].numpy() == pytest.approx(np.maximum(expected, 0), abs=1e-6)
+    assert maps.max() > 0
+
+
+def test_a_class_alone_is_compared_with_the_likeliest_other(net, images):
+    view = make_view(net, images, LAYER)
+    top = view.logits.argsort(-1, descending=True)
+    alone = finercam.saliency(view, top[:, :1], rivals="pair")
+    assert torch.equal(alone, finercam.saliency(view, top[:, :2], rivals="pair")[:, :1])
+    assert torch.allclose(alone, finercam.saliency(view, top[:, :1], k=1), atol=1e-7)  # it is the nearest below
