@@ -59,11 +59,7 @@ def frame_of(transform: Callable[[Image.Image], Any], size: tuple[int, int]) -> 
     seen = [_shown(transform, Image.fromarray(np.ascontiguousarray(ramp))) for ramp in ramps]
     H, W = seen[0].shape
     lines = [_line(seen[0][H // 2]), _line(seen[1][:, W // 2])]
-    frame = Frame((H, W), np.array([scale for scale, _ in lines]), np.array([shift for _, shift in lines]))
-    middle = frame.points(np.array([[seen[0][H // 2, W // 2], seen[1][H // 2, W // 2]]]))[0]
-    if not np.allclose(middle, [W // 2 + 0.5, H // 2 + 0.5], atol=0.05):
-        raise SalcheckError(NOT_PLAIN)
-    return frame
+    return Frame((H, W), np.array([scale for scale, _ in lines]), np.array([shift for _, shift in lines]))
 
 
 def _shown(transform: Any, image: Image.Image) -> NDArray[np.float64]:
@@ -80,14 +76,17 @@ def _shown(transform: Any, image: Image.Image) -> NDArray[np.float64]:
 
 
 def _line(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Scale and shift of the line through a ramp's values (n,), by two places away from the edges."""
+    """Scale and shift of the line through a ramp's values (n,): by least squares over the middle of what is no border,
+    for a value that was interpolated is off by up to a tenth of a pixel, and more at the edges.
+    """
     inside = np.flatnonzero(values > OUTSIDE)
-    n = len(inside)
-    first, second = inside[n // 4], inside[n - 1 - n // 4]
-    if values[first] >= values[second]:
+    inside = inside[len(inside) // 8 : len(inside) - len(inside) // 8]
+    if len(inside) < 2:
         raise SalcheckError(NOT_PLAIN)
-    scale = (second - first) / (values[second] - values[first])
-    return scale, first + 0.5 - scale * values[first]
+    step, start = np.polyfit(inside + 0.5, values[inside], 1)
+    if step <= 0 or np.abs(start + step * (inside + 0.5) - values[inside]).max() > max(0.5, step):
+        raise SalcheckError(NOT_PLAIN)
+    return 1 / step, -start / step
 
 
 @dataclass(frozen=True)
