@@ -35,7 +35,7 @@ from salcheck.methods._rivals import against, no_rival, rivals
 from salcheck.view import View
 
 SOURCE = "Goyal et al., ICML 2019"
-COST = "(tries or n * h * w) * h * w * M head forwards, M head backwards"
+COST = "((tries or n * h * w) * M + 1) * h * w head forwards, M head backwards"
 
 NEARLY = 0.05  # of the logits' spread: less is rounding, even under autocast
 
