@@ -65,8 +65,13 @@ def _comes_before(base: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
 
 
 def variant_of(about: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
-    """Whether a run asks what another one asked, with one setting changed that `questions.py` calls a variant."""
+    """Whether a run asks what another one asked, with one setting changed that `questions.py` calls a variant.
+
+    Where no methods are asked there is nothing to rank: every run is told of in full.
+    """
     if about["run"] == base["run"] or any(about[name] != base[name] for name in SAME):
+        return False
+    if not QUESTIONS[base["question"]].roles:
         return False
     own, others = _settings(about), _settings(base)
     if about["layer"] != base["layer"]:
@@ -82,7 +87,7 @@ def _settings(about: Mapping[str, Any]) -> dict[str, Any]:
 
 def cross_check(store: Store, section: Section, others: Sequence[Mapping[str, Any]]) -> CrossCheck:
     """The rankings of all readings, and how far they agree with that of the section."""
-    controls = {line.method for line in section.lines if line.control}
+    controls = {line.method for line in section.lines if line.control or line.floor}
     twins = {line.method for line in section.lines if line.same_as}
     first, _ = _means(store, section.about, section.question)
     readings = []

@@ -8,10 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from salcheck.figures import save, shorten
+from salcheck.folder import one_line
 from salcheck.report import Report
 from salcheck.section import Curve, Section
 
-CONTROLS = ("--", ":", "-.", (0, (1, 4)), (0, (5, 5)))  # line styles: controls are grey
+CONTROLS = ("--", ":", "-.", (0, (1, 4)), (0, (5, 5)))  # line styles: controls and floors are grey
+CONTROL, FLOOR = "0.45", "0.15"
+GREY = 0.05  # colours whose parts differ by less are grey
+LONG = 28  # characters of all ticks together: more do not fit side by side
 
 
 def draw_pictures(report: Report, text: Path) -> dict[tuple[int, str], str]:
@@ -30,20 +34,32 @@ def draw_pictures(report: Report, text: Path) -> dict[tuple[int, str], str]:
 def _draw(file: Path, section: Section, metric: str, curves: Sequence[Curve]) -> None:
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axis = figure.subplots()
-    colours = [*matplotlib.color_sequences["tab10"], *matplotlib.color_sequences["Dark2"]]
-    methods = [curve for curve in curves if not curve.control]
-    for place, curve in enumerate(methods):
+    colours = [c for name in ("tab10", "Dark2") for c in matplotlib.color_sequences[name] if max(c) - min(c) > GREY]
+    for place, curve in enumerate(curve for curve in curves if not curve.control and not curve.floor):
         _line(axis, curve, colours[place % len(colours)], "-")
-    for place, curve in enumerate(curve for curve in curves if curve.control):
-        _line(axis, curve, "0.45", CONTROLS[place % len(CONTROLS)])
+    for place, curve in enumerate(curve for curve in curves if curve.floor or curve.control):
+        _line(axis, curve, FLOOR if curve.floor else CONTROL, CONTROLS[place % len(CONTROLS)])
     about = section.about
     axis.set_title(f"{about['question']}, {about['subject']}, {about['dataset']}", fontsize=9, parse_math=False)
+    _ticks(axis, section, sorted({float(level) for curve in curves for level in curve.levels}))
     axis.set_xlabel(section.question.level)
     axis.set_ylabel(section.question.metrics[metric].title, fontsize=8)
     axis.margins(x=0.02)
     axis.grid(alpha=0.3, linewidth=0.5)
     figure.legend(loc="outside right upper", fontsize=8, frameon=False, title="mean, 95 % band", title_fontsize=7)
     save(figure, file)
+
+
+def _ticks(axis: Axes, section: Section, levels: Sequence[float]) -> None:
+    """A tick at each level that has a name."""
+    if not section.names:
+        return
+    names = [shorten(one_line(section.level_name(level)), 30).replace("$", "\\$") for level in levels]
+    axis.set_xticks(levels, labels=names, fontsize=8)
+    if len(" ".join(names)) > LONG:
+        axis.tick_params(axis="x", labelrotation=35)
+        for label in axis.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
 
 
 def _counts(curve: Curve) -> str:

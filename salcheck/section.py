@@ -1,4 +1,4 @@
-"""One run's section of the report: rows by SQL, statistics of them, and a verdict in words."""
+"""One run's section of the report: statistics of its scores, and a verdict in words."""
 
 import dataclasses
 import json
@@ -11,40 +11,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from salcheck.derived import Auroc, aurocs, best_of, half_of
 from salcheck.parameters import write
-from salcheck.questions import HIGHER, Metric, Question
-from salcheck.remarks import remarks_of
-from salcheck.stats import Comparison, Summary, agreeing, alike, bands, compare, holm, summarise
+from salcheck.questions import HIGHER, LOWER, Metric, Question
+from salcheck.remarks import chosen_levels, remarks_of
+from salcheck.stats import Comparison, Summary, bands, compare, holm, summarise
 from salcheck.store import Store
+from salcheck.stored import ScoredMethod, Stored, load
 from salcheck.verdicts import ALPHA, margin, verdict
 
 APART = ("correct_only", "images", "roles", "levels")  # parameters that are no setting, or are told elsewhere
-ANCHOR = "case"  # the method that others are compared with, where it is in the run
-
-METHODS = """
-SELECT id, spec, control FROM methods
-WHERE EXISTS (SELECT 1 FROM scores WHERE scores.run_id = :run AND scores.method_id = methods.id)
-"""
-
-SCORES = """
-SELECT method_id, level, image_id, value, note FROM scores
-WHERE run_id = :run AND metric = :metric
-ORDER BY method_id, level, image_id
-"""
-
-TIED = """
-SELECT method_id, level, COUNT(*) AS images FROM scores
-WHERE run_id = :run AND metric = 'tied' AND value > 0
-GROUP BY method_id, level
-"""
-
-SIGNATURES = """
-SELECT maps.method_id, role, maps.image_id, signature
-FROM maps JOIN runs ON runs.model_id = maps.model_id
-JOIN run_images ON run_images.run_id = runs.id AND run_images.image_id = maps.image_id
-WHERE runs.id = :run AND role IN :roles
-ORDER BY maps.method_id, role, maps.image_id
-"""
+ANCHORS = ("case", "diffcam", "libracam")  # methods that others are compared with, where they are in the run
 
 
 @dataclass(frozen=True)
@@ -67,8 +44,8 @@ class Pair:
 class Line:
     """One method in one run at one level of the tested metric: its summary, what was left out, and the verdict.
 
-    anchor: its pair with the method that others are compared with; hardest: the one with the control that comes
-    nearest to it, or beats it most.
+    floor: it is there to be beaten, as controls are. anchor: its pair with the first of the methods that others are
+    compared with; hardest: the one with the control or floor that comes nearest to it, or beats it most.
     """
 
     question: str
@@ -76,8 +53,10 @@ class Line:
     arch: str
     method: str
     control: bool
+    floor: bool
     metric: str
     level: float
+    level_name: str
     summary: Summary
     holm: float | None
     blank: int
@@ -94,7 +73,8 @@ class Line:
         """The line as one flat record."""
         apart = ("summary", "anchor", "hardest")
         rest = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in apart}
-        head = {name: rest.pop(name) for name in ("question", "run", "arch", "method", "control", "metric", "level")}
+        order = ("question", "run", "arch", "method", "control", "floor", "metric", "level", "level_name")
+        head = {name: rest.pop(name) for name in order}
         return head | dataclasses.asdict(self.summary) | rest
 
 
@@ -108,11 +88,26 @@ class Curve:
     metric: str
     method: str
     control: bool
+    floor: bool
     levels: NDArray[np.float64]
     n: NDArray[np.int64]
     mean: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the maps lie, asked of the same model cut at the same layer in another run: the mean and its interval by
+    method. chance: what a map that marks anything gets; right: the methods that beat it, every control and floor.
+    """
+
+    question: str
+    title: str
+    run: int
+    chance: float
+    means: Mapping[str, tuple[float | None, float | None, float | None]]
+    right: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -125,6 +120,8 @@ class Section:
     pairs: Sequence[Pair]
     curves: Sequence[Curve]
     remarks: Sequence[str]
+    aurocs: Sequence[Auroc] = ()
+    places: Sequence[Place] = ()
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
@@ -137,14 +134,16 @@ class Section:
 
     @property
     def better(self) -> str:
-        """Which side of the tested metric is better, in words."""
-        return "higher is better" if self.metric.better == HIGHER else "lower is better"
+        """Which side of the tested metric is better, in words; nothing where neither is."""
+        return {HIGHER: "higher is better", LOWER: "lower is better"}.get(self.metric.better, "")
 
     @property
-    def settings(self) -> str:
-        """What was set, in words; what the remarks say of the images is left out."""
-        told = {k: v for k, v in self.parameters.items() if k not in APART}
-        return ", ".join(f"{name} {write(value)}" for name, value in told.items())
+    def asked(self) -> str:
+        """What was measured, which side is better and what was set; what the remarks say of the images is left out."""
+        told = {name: write(value) for name, value in self.parameters.items() if name not in APART}
+        settings = ", ".join(f"{name} {value}" for name, value in told.items() if value)
+        measured = ", ".join(filter(None, [self.metric.title, self.better]))
+        return "; ".join(filter(None, [measured, settings]))
 
     @property
     def threshold(self) -> float | None:
@@ -155,104 +154,120 @@ class Section:
         """The levels of the tested metric."""
         return sorted({line.level for line in self.lines})
 
+    @property
+    def of_methods(self) -> bool:
+        """Whether methods were asked, or the model itself."""
+        return bool(self.question.roles)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names of the levels 1, 2, ...; none where levels are numbers."""
+        return self.parameters.get("levels", ())
+
+    @property
+    def placed(self) -> bool:
+        """Whether lines must say at which level they are."""
+        return len(self.levels) > 1 or any(line.level_name for line in self.lines if self.names)
+
+    def level_name(self, level: float) -> str:
+        return level_name(self.names, level)
+
+    def place(self, level: float) -> str:
+        """The level with what it is: `5 % removed`, `layer layer4`."""
+        axis, name = self.question.level, self.level_name(level)
+        return f"{axis} {name}" if self.names else f"{name} {axis}"
+
+
+def level_name(names: Sequence[str], level: float) -> str:
+    """The name of a level, or its number where levels have none; level 0 of a run with names is no level."""
+    if names and level == 0:
+        return ""
+    return names[int(level) - 1] if level in range(1, len(names) + 1) else f"{level:g}"
+
 
 def make_section(store: Store, about: Mapping[str, Any], question: Question) -> Section:
     """Everything that the report says of one run."""
-    run, seed = about["run"], about["seed"]
-    question = dataclasses.replace(question, roles=tuple(json.loads(about["parameters"]).get("roles", question.roles)))
-    main = store.query(SCORES, run=run, metric=question.metric)
-    methods = _methods(store, run, main)
-    twins = _twins(store, run, question, methods, main)
-    distinct = [m for m in methods if not m.control and (m.id not in twins or twins[m.id].control)]
-    entries = _entries(main, methods, question, json.loads(about["parameters"]).get("threshold"), seed)
-    pairs = _pairs(main, methods, distinct, question, seed) if question.paired else []
-    tied = store.query(TIED, run=run).set_index(["method_id", "level"])["images"].to_dict()
-    lines = _lines(about, question, entries, twins, distinct, pairs, tied)
-    curves = _curves(store, about, question, [*distinct, *(m for m in methods if m.control)], main)
-    names = {method.id: method.name for method in methods}
-    remarks = remarks_of(store, about, question, main, lines, names, len(distinct), len(pairs))
-    return Section(question, about, lines, pairs, curves, remarks)
-
-
-@dataclass(frozen=True)
-class _Method:
-    id: int
-    name: str
-    control: bool
+    roles = tuple(json.loads(about["parameters"]).get("roles", question.roles))
+    stored = load(store, about, dataclasses.replace(question, roles=roles))
+    entries = _entries(stored)
+    pairs = _pairs(stored) if question.paired else []
+    lines = _lines(stored, entries, pairs)
+    curves, chosen = _curves(stored)
+    remarks = [*remarks_of(stored, lines, len(pairs)), *chosen]
+    return Section(stored.question, about, lines, pairs, curves, remarks, aurocs(stored))
 
 
 @dataclass(frozen=True)
 class Entry:
     """One method's scores at one level; `notes` counts the images without a score by the kind of their note."""
 
-    method: _Method
+    method: ScoredMethod
     level: float
     summary: Summary
     notes: Mapping[str, int]
 
 
-def _methods(store: Store, run: int, main: pd.DataFrame) -> list[_Method]:
-    """The methods of the run in the order in which they were added, controls last."""
-    scored = set(main["method_id"])
-    rows = store.query(METHODS, run=run).sort_values("id")
-    found = [_Method(int(id), spec, bool(control)) for id, spec, control in rows.itertuples(index=False)]
-    return sorted((method for method in found if method.id in scored), key=lambda method: method.control)
-
-
-def _entries(
-    main: pd.DataFrame, methods: Sequence[_Method], question: Question, threshold: float | None, seed: int
-) -> list[Entry]:
+def _entries(stored: Stored) -> list[Entry]:
     """One entry for each method at each level. An image that has no score at any level is noted once, at level 0."""
-    higher = question.metrics[question.metric].better == HIGHER
+    main, threshold, seed = stored.main, stored.threshold, stored.seed
+    higher = stored.question.metrics[stored.question.metric].better == HIGHER
     levels = sorted(set(main["level"]) - {0.0}) or [0.0]
     frames = dict(tuple(main.groupby("method_id")))
+    table = stored.wide(main).reindex(
+        columns=pd.MultiIndex.from_tuples([(m.id, at) for at in levels for m in stored.methods])
+    )
     entries = []
     for level in levels:
-        for method in methods:
+        for method in stored.methods:
             rows = frames[method.id]
             here = rows[(rows["level"] == level) | (rows["level"] == 0.0)]
             kinds = here["note"].dropna().str.split(":").str[0].value_counts().to_dict()
-            values = here["value"].dropna().to_numpy(dtype=float)
-            entries.append(Entry(method, level, summarise(values, threshold, seed, above=higher), kinds))
-    if threshold is not None or not main["value"].notna().any():
+            values = table[method.id, level].to_numpy(dtype=float)
+            there = np.isfinite(values)
+            summary = summarise(values[there], threshold, seed, above=higher, clusters=stored.clusters[there])
+            entries.append(Entry(method, level, summary, kinds))
+    if threshold is not None or not len(table):
         return entries
-    table = _wide(main).reindex(columns=pd.MultiIndex.from_tuples([(e.method.id, e.level) for e in entries]))
-    _, low, high = bands(table.to_numpy(dtype=float), seed)
+    _, low, high = bands(table.to_numpy(dtype=float), seed, stored.clusters)
     return [
         dataclasses.replace(entry, summary=dataclasses.replace(entry.summary, low=_number(below), high=_number(above)))
         for entry, below, above in zip(entries, low, high, strict=True)
     ]
 
 
-def _wide(rows: pd.DataFrame) -> pd.DataFrame:
-    """Scores by image and (method, level)."""
-    scored = rows[rows["value"].notna()]
-    return scored.pivot(index="image_id", columns=["method_id", "level"], values="value")
-
-
 def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _pairs(
-    main: pd.DataFrame, methods: Sequence[_Method], distinct: Sequence[_Method], question: Question, seed: int
-) -> list[Pair]:
-    """Every distinct method against the anchor and against every control, on the images that both have scores of."""
-    higher = question.metrics[question.metric].better == HIGHER
-    opponents = [m for m in methods if m.control or m.name == ANCHOR]
-    table = _wide(main)
+def _opponents(stored: Stored) -> list[tuple[ScoredMethod, ScoredMethod]]:
+    """Every distinct method with every anchor, floor and control that is not itself; two anchors meet once."""
+    order = {name: place for place, name in enumerate(ANCHORS)}
+    opponents = [other for other in stored.methods if other.hurdle or other.name in order]
+    return [
+        (method, other)
+        for method in stored.distinct
+        for other in opponents
+        if method not in (other, stored.twins.get(other.id))
+        and not order.get(method.name, 99) < order.get(other.name, -1)
+    ]
+
+
+def _pairs(stored: Stored) -> list[Pair]:
+    """Pairs on the images that both have scores of."""
+    higher = stored.question.metrics[stored.question.metric].better == HIGHER
+    table = stored.wide(stored.main)
     there = [
         (level, method, other)
         for level in sorted(set(table.columns.get_level_values("level")))
-        for method in distinct
-        for other in opponents
-        if method != other and (method.id, level) in table and (other.id, level) in table
+        for method, other in _opponents(stored)
+        if (method.id, level) in table and (other.id, level) in table
     ]
     if not there:
         return []
     sides = [(table[m.id, level].to_numpy(float), table[o.id, level].to_numpy(float)) for level, m, o in there]
-    told = [compare(first, second, higher_is_better=higher) for first, second in sides]
-    _, low, high = bands(np.stack([first - second for first, second in sides], axis=1), seed)
+    told = [compare(first, second, higher_is_better=higher, clusters=stored.clusters) for first, second in sides]
+    differences = np.stack([first - second for first, second in sides], axis=1)
+    _, low, high = bands(differences, stored.seed, stored.clusters)
     ranks, means = holm([comparison.wilcoxon for comparison in told]), holm([comparison.t for comparison in told])
     return [
         Pair(
@@ -269,50 +284,45 @@ def _pairs(
     ]
 
 
-def _lines(
-    about: Mapping[str, Any],
-    question: Question,
-    entries: Sequence[Entry],
-    twins: Mapping[int, _Method],
-    distinct: Sequence[_Method],
-    pairs: Sequence[Pair],
-    tied: Mapping[tuple[int, float], int],
-) -> list[Line]:
-    family = [entry for entry in entries if entry.method in distinct]
+def _lines(stored: Stored, entries: Sequence[Entry], pairs: Sequence[Pair]) -> list[Line]:
+    family = [entry for entry in entries if entry.method in stored.distinct]
     adjusted = holm([entry.summary.wilcoxon for entry in family])
     p = {(e.method.id, e.level): value for e, value in zip(family, adjusted, strict=True)}
+    anchor = next((name for name in ANCHORS if name in {method.name for method in stored.methods}), None)
     lines = []
     for entry in entries:
         method, level = entry.method, entry.level
-        subject = method if method in distinct or method.control else twins[method.id]
-        controls = [e for e in entries if e.method.control and e.level == level]
+        subject = method if method in stored.distinct or method.hurdle else stored.twins[method.id]
+        hurdles = [e for e in entries if e.method.hurdle and e.level == level]
         own = [pair for pair in pairs if (pair.method, pair.level) == (subject.name, level)]
-        beside = [pair for pair in own if pair.against in {control.method.name for control in controls}]
-        corrected = None if method.control else p[subject.id, level]
+        beside = [pair for pair in own if pair.against in {e.method.name for e in hurdles}]
+        corrected = None if method.hurdle else p[subject.id, level]
         line = _line(
-            about,
-            question,
+            stored,
             entry,
             holm=corrected,
-            tied=int(tied.get((method.id, level), 0)),
-            same_as=twins[method.id].name if method.id in twins else None,
-            verdict=verdict(question, entry, corrected, controls, beside),
-            anchor=next((pair for pair in own if pair.against == ANCHOR), None),
-            hardest=min(beside, key=lambda pair: margin(pair, question), default=None),
+            tied=int(stored.tied.get((method.id, level), 0)),
+            same_as=stored.twins[method.id].name if method.id in stored.twins else None,
+            verdict=verdict(stored.question, entry, corrected, hurdles, beside),
+            anchor=next((pair for pair in own if pair.against == anchor), None),
+            hardest=min(beside, key=lambda pair: margin(pair, stored.question), default=None),
         )
         lines.append(line)
     return lines
 
 
-def _line(about: Mapping[str, Any], question: Question, entry: Entry, **found: Any) -> Line:
+def _line(stored: Stored, entry: Entry, **found: Any) -> Line:
+    about, method = stored.about, entry.method
     return Line(
         question=about["question"],
         run=about["run"],
         arch=about["arch"],
-        method=entry.method.name,
-        control=entry.method.control,
-        metric=question.metric,
+        method=method.name,
+        control=method.control,
+        floor=method.floor,
+        metric=stored.question.metric,
         level=entry.level,
+        level_name=level_name(json.loads(about["parameters"]).get("levels", ()), entry.level),
         summary=entry.summary,
         blank=entry.notes.get("blank", 0),
         excluded=entry.notes.get("excluded", 0),
@@ -321,40 +331,29 @@ def _line(about: Mapping[str, Any], question: Question, entry: Entry, **found: A
     )
 
 
-def _twins(
-    store: Store, run: int, question: Question, methods: Sequence[_Method], main: pd.DataFrame
-) -> dict[int, _Method]:
-    """Methods whose maps rank every pixel as another's do, by id, and that other; controls come first.
-
-    Signatures are of the positive parts of maps. Where a diagnostic reads more than that, the scores tell.
+def _curves(stored: Stored) -> tuple[list[Curve], list[str]]:
+    """The mean of every metric at each of its levels, for every method that is not another one's twin; and a remark on
+    every metric that is read off another one's curve.
     """
-    rows = store.query(SIGNATURES, run=run, roles=list(question.roles))
-    table = rows.pivot(index=["role", "image_id"], columns="method_id", values="signature")
-    order = [method for method in sorted(methods, key=lambda method: not method.control) if method.id in table]
-    known = {str(method.id): method for method in order}
-    signatures = {name: table[method.id].to_numpy(dtype=float) for name, method in known.items()}
-    found = {int(name): known[twin] for name, twin in alike(signatures).items()}
-    scores = main.pivot(index=["image_id", "level"], columns="method_id", values="value")
-    return {id: twin for id, twin in found.items() if agreeing(*(scores[one].to_numpy(float) for one in (id, twin.id)))}
-
-
-def _curves(
-    store: Store, about: Mapping[str, Any], question: Question, methods: Sequence[_Method], main: pd.DataFrame
-) -> list[Curve]:
-    """The mean of every metric at each of its levels, for every method that is not another one's twin."""
-    curves = []
-    for metric in question.metrics:
-        rows = main if metric == question.metric else store.query(SCORES, run=about["run"], metric=metric)
-        table = _wide(rows)
+    curves, remarks = [], []
+    methods = [*stored.distinct, *(method for method in stored.methods if method.hurdle)]
+    halves = {int(id): half_of(stored.seed, key) for id, key in stored.images["key"].items()}
+    for metric, told in stored.question.metrics.items():
+        rows = stored.rows(told.best_of or metric)
+        if told.best_of:
+            rows, levels = best_of(rows, halves, told.better)
+            remarks += chosen_levels(metric, told, {m.name: levels[m.id] for m in methods if m.id in levels})
+        table = stored.wide(rows)
         if table.empty:
             continue
-        levels, names = table.columns.get_level_values("level"), table.columns.get_level_values("method_id")
+        at, names = table.columns.get_level_values("level"), table.columns.get_level_values("method_id")
         columns = table.to_numpy(dtype=float)
-        figures = (np.isfinite(columns).sum(0), *bands(columns, about["seed"]))
+        figures = (np.isfinite(columns).sum(0), *bands(columns, stored.seed, stored.clusters))
         for method in methods:
             own = np.flatnonzero(names == method.id)
-            own = own[np.argsort(levels[own])]
-            told = [figure[own] for figure in figures]
+            own = own[np.argsort(at[own])]
+            found = [figure[own] for figure in figures]
             if own.size:
-                curves.append(Curve(metric, method.name, method.control, levels[own].to_numpy(dtype=float), *told))
-    return curves
+                axis = at[own].to_numpy(dtype=float)
+                curves.append(Curve(metric, method.name, method.control, method.floor, axis, *found))
+    return curves, remarks

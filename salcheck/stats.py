@@ -1,9 +1,16 @@
-"""Tests, effects and intervals: numbers in, numbers out. No torch, no SQL."""
+"""Tests, effects and intervals: numbers in, numbers out. No torch, no SQL.
+
+Images of one class are alike. Where `clusters` (n,) says which of n images belong together, whole clusters are
+resampled, and a test asks how often the signs of whole clusters would do as much: Wilcoxon's statistic with the
+variance of its clusters' sums (Larocque, Statistics & Probability Letters 2005; Rosner, Glynn and Lee, Biometrics
+2006), every image counted once. With no two images in a cluster the figures are those of the plain tests.
+"""
 
 import dataclasses
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +22,7 @@ RESAMPLES = 2000
 CONFIDENCE = 0.95
 NEARLY_ALL = 0.98  # of scores: where rounding changes which pixels are in a set, a few move
 WEIGHTS = 10_000_000  # of resampled images in memory at a time: 80 MB
+EXACT = 20  # clusters: with fewer every pattern of signs is counted
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ class Comparison:
     difference: mean of the first minus the second; low, high: its percentile bootstrap interval, 95 %. effect:
     matched-pairs rank-biserial correlation in -1...1, positive where the first is better. wilcoxon, t: two-sided
     p-values of the paired tests. t_one_sided: that the first is better. welch: the two-sided test that forgets which
-    image is which. equal: images on which both are the same.
+    image is which, and which belong together. equal: images on which both are the same.
     """
 
     n: int
@@ -61,7 +69,14 @@ class Comparison:
     equal: int = 0
 
 
-def summarise(values: ArrayLike, threshold: float | None, seed: int = 0, *, above: bool = False) -> Summary:
+def summarise(
+    values: ArrayLike,
+    threshold: float | None,
+    seed: int = 0,
+    *,
+    above: bool = False,
+    clusters: ArrayLike | None = None,
+) -> Summary:
     """The summary of scores (n,), none of them NaN, tested one-sided for lying below the threshold, or above it.
 
     Without a threshold the interval is left to `bands`, which makes those of many means at once.
@@ -77,7 +92,7 @@ def summarise(values: ArrayLike, threshold: float | None, seed: int = 0, *, abov
     )
     if threshold is None:
         return plain
-    low, high = median_interval(scores, seed)
+    low, high = median_interval(scores, seed, clusters)
     oriented, limit = (-scores, -threshold) if above else (scores, threshold)
     return dataclasses.replace(
         plain,
@@ -85,13 +100,15 @@ def summarise(values: ArrayLike, threshold: float | None, seed: int = 0, *, abov
         high=high,
         beyond=float((oriented < limit).mean()),
         at_threshold=int((scores == threshold).sum()),
-        wilcoxon=wilcoxon_below(oriented, limit),
-        sign=sign_test_below(oriented, limit),
+        wilcoxon=wilcoxon_below(oriented, limit, clusters),
+        sign=sign_test_below(oriented, limit, clusters),
         effect=rank_biserial_below(oriented, limit),
     )
 
 
-def compare(first: ArrayLike, second: ArrayLike, *, higher_is_better: bool) -> Comparison:
+def compare(
+    first: ArrayLike, second: ArrayLike, *, higher_is_better: bool, clusters: ArrayLike | None = None
+) -> Comparison:
     """Scores (n,) of two methods on the same images in the same order; images where either is NaN are left out.
 
     The interval is left to `bands`, which makes those of many comparisons at once.
@@ -101,46 +118,73 @@ def compare(first: ArrayLike, second: ArrayLike, *, higher_is_better: bool) -> C
     one, two = one[both], two[both]
     if one.size == 0:
         return Comparison(n=0)
+    groups = None if clusters is None else np.asarray(clusters)[both]
     differences = one - two
     worse = -differences if higher_is_better else differences  # below 0 where the first is better
     told = Comparison(
         n=one.size,
         difference=float(differences.mean()),
         effect=rank_biserial_below(worse, 0.0),
-        wilcoxon=_wilcoxon(worse, "two-sided"),
+        wilcoxon=_wilcoxon(worse, "two-sided", groups),
         equal=int((differences == 0).sum()),
     )
     if one.size < 2 or np.ptp(differences) == 0:
         return told
+    two_sided, one_sided = _t_tests(worse, groups)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Precision loss")  # of differences that are nearly all the same
-        return dataclasses.replace(
-            told,
-            t=float(stats.ttest_1samp(worse, 0.0).pvalue),
-            t_one_sided=float(stats.ttest_1samp(worse, 0.0, alternative="less").pvalue),
-            welch=float(stats.ttest_ind(one, two, equal_var=False).pvalue),
-        )
+        warnings.filterwarnings("ignore", "Precision loss")  # of scores that are nearly all the same
+        welch = float(stats.ttest_ind(one, two, equal_var=False).pvalue)
+    return dataclasses.replace(told, t=two_sided, t_one_sided=one_sided, welch=welch)
 
 
-def bands(values: NDArray[np.float64], seed: int = 0) -> tuple[NDArray[np.float64], ...]:
+def bands(
+    values: NDArray[np.float64], seed: int = 0, clusters: ArrayLike | None = None
+) -> tuple[NDArray[np.float64], ...]:
     """Mean of each of C columns (n, C) of n images, and its percentile bootstrap interval, 95 %: three times (C,).
 
-    Images are resampled, the same for all columns; where some of a column are NaN its mean is of the others. NaN where
-    all are.
+    Images, or whole clusters, are resampled, the same for all columns; where some of a column are NaN its mean is of
+    the others. NaN where all are.
     """
     there = np.isfinite(values)
     filled = np.where(there, values, 0.0)
-    rng, chunks = np.random.default_rng(seed), 1 + RESAMPLES * len(values) // WEIGHTS
+    codes = _codes(clusters)
+    sums, counts = (
+        (filled, there.astype(float)) if codes is None else (_by_cluster(filled, codes), _by_cluster(there, codes))
+    )
     means = []
-    for size in np.diff(np.linspace(0, RESAMPLES, chunks + 1).astype(int)):
-        times = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=size).astype(float)
+    for times in _draws(len(sums), RESAMPLES * len(sums), seed):
         with np.errstate(invalid="ignore"):
-            means.append((times @ filled) / (times @ there))
+            means.append((times @ sums) / (times @ counts))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN slice")
         low, high = np.nanquantile(np.concatenate(means), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     with np.errstate(invalid="ignore"):
         return filled.sum(0) / there.sum(0), low, high
+
+
+def auroc(
+    positive: ArrayLike, negative: ArrayLike, seed: int = 0, clusters: ArrayLike | None = None
+) -> tuple[float, float, float]:
+    """How often a value of the first beats one of the second, over all pairs, ties half; and its interval, 95 %.
+
+    Both are of the same n images (n,), none of them NaN: an image, or a whole cluster, is drawn with both its values.
+    """
+    first, second = np.asarray(positive, dtype=float), np.asarray(negative, dtype=float)
+    order = np.argsort(second)
+    places = [np.searchsorted(second[order], first, side=side) for side in ("left", "right")]
+
+    def areas(times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(R,) of images drawn so many times (R, n)."""
+        passed = np.concatenate([np.zeros((len(times), 1)), np.cumsum(times[:, order], axis=1)], axis=1)
+        beaten = (passed[:, places[0]] + passed[:, places[1]]) / 2
+        return (times * beaten).sum(1) / times.sum(1) ** 2
+
+    codes = _codes(clusters)
+    spread = np.arange(first.size) if codes is None else codes
+    draws = _draws(int(spread.max()) + 1, 4 * RESAMPLES * first.size, seed)
+    found = np.concatenate([areas(times[:, spread]) for times in draws])
+    low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(areas(np.ones((1, first.size)))[0]), float(low), float(high)
 
 
 def rank_agreement(first: Sequence[float], second: Sequence[float]) -> float | None:
@@ -150,27 +194,90 @@ def rank_agreement(first: Sequence[float], second: Sequence[float]) -> float | N
     return float(stats.kendalltau(first, second).statistic)
 
 
-def wilcoxon_below(scores: NDArray[np.float64], threshold: float) -> float:
+def wilcoxon_below(scores: NDArray[np.float64], threshold: float, clusters: ArrayLike | None = None) -> float:
     """p of the one-sided Wilcoxon signed-rank test, H1: scores lie below the threshold.
 
     1 where every score equals the threshold: that is no evidence. Exact for small samples, else by the normal
-    approximation (scipy's rule). It tests the pseudo-median under symmetry.
+    approximation (scipy's rule; of clusters, our own). It tests the pseudo-median under symmetry.
     """
-    return _wilcoxon(scores - threshold, "less")
+    return _wilcoxon(scores - threshold, "less", clusters)
 
 
-def _wilcoxon(differences: NDArray[np.float64], alternative: str) -> float:
+def _wilcoxon(differences: NDArray[np.float64], alternative: str, clusters: ArrayLike | None = None) -> float:
+    codes = _codes(clusters)
     if not differences.any():
         return 1.0
-    return float(stats.wilcoxon(differences, alternative=alternative, zero_method=ZERO_METHOD).pvalue)
+    if codes is None:
+        return float(stats.wilcoxon(differences, alternative=alternative, zero_method=ZERO_METHOD).pvalue)
+    signed = np.sign(differences) * stats.rankdata(np.abs(differences))
+    return _flips(np.bincount(codes, signed), alternative)
 
 
-def sign_test_below(scores: NDArray[np.float64], threshold: float) -> float:
+def sign_test_below(scores: NDArray[np.float64], threshold: float, clusters: ArrayLike | None = None) -> float:
     """p of the one-sided sign test, H1: the median lies below the threshold. Equal scores are left out."""
+    codes = _codes(clusters)
+    if codes is not None:
+        return _flips(np.bincount(codes, np.sign(scores - threshold)), "less")
     below, above = int((scores < threshold).sum()), int((scores > threshold).sum())
     if below + above == 0:
         return 1.0
     return float(stats.binomtest(below, below + above, 0.5, alternative="greater").pvalue)
+
+
+def _flips(sums: NDArray[Any], alternative: str) -> float:
+    """p of the total of cluster sums (G,), H0: each is as likely to have the other sign."""
+    sums = sums[sums != 0]
+    total = sums.sum()
+    if sums.size < EXACT:
+        totals = np.zeros(1)
+        for one in sums:
+            totals = np.concatenate([totals - one, totals + one])
+        below, above = float((totals <= total).mean()), float((totals >= total).mean())
+    else:
+        z = total / np.sqrt((sums**2).sum())
+        below, above = float(stats.norm.cdf(z)), float(stats.norm.sf(z))
+    return below if alternative == "less" else min(1.0, 2 * min(below, above))
+
+
+def _t_tests(worse: NDArray[np.float64], clusters: ArrayLike | None) -> tuple[float | None, float | None]:
+    """p of the t tests that the mean is not 0, and that it is below, with the clusters' own standard error."""
+    codes = _codes(clusters)
+    if codes is None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Precision loss")  # of differences that are nearly all the same
+            two_sided, below = (stats.ttest_1samp(worse, 0.0, alternative=side) for side in ("two-sided", "less"))
+        return float(two_sided.pvalue), float(below.pvalue)
+    sums = np.bincount(codes, worse - worse.mean())
+    G = sums.size
+    error = np.sqrt((sums**2).sum() * G / max(1, G - 1)) / worse.size
+    if G < 2 or error == 0:
+        return None, None
+    t = worse.mean() / error
+    return float(2 * stats.t.sf(abs(t), G - 1)), float(stats.t.cdf(t, G - 1))
+
+
+def _codes(clusters: ArrayLike | None) -> NDArray[np.int64] | None:
+    """Clusters (n,) as numbers 0...G-1; None where no two images are in one."""
+    if clusters is None:
+        return None
+    names, codes = np.unique(np.asarray(clusters), return_inverse=True)
+    return None if names.size == codes.size else codes
+
+
+def _by_cluster(values: NDArray[Any], codes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sums over the images of each cluster: (n, C) to (G, C)."""
+    order = np.argsort(codes, kind="stable")
+    return np.add.reduceat(values[order].astype(float), np.searchsorted(codes[order], np.arange(codes.max() + 1)))
+
+
+def _draws(G: int, cells: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """How often each of G is in each of all resamples, some resamples (R, G) at a time: of so many cells in all, no
+    more than fit the memory.
+    """
+    rng = np.random.default_rng(seed)
+    for size in np.diff(np.linspace(0, RESAMPLES, 2 + cells // WEIGHTS).astype(int)):
+        drawn = rng.integers(G, size=(size, G)) + G * np.arange(size)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=size * G).reshape(size, G).astype(float)
 
 
 def rank_biserial_below(scores: NDArray[np.float64], threshold: float) -> float:
@@ -184,10 +291,17 @@ def rank_biserial_below(scores: NDArray[np.float64], threshold: float) -> float:
     return float((below - above) / (below + above)) if below + above else 0.0
 
 
-def median_interval(scores: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap interval of the median, images resampled; equal scores are their own interval."""
+def median_interval(
+    scores: NDArray[np.float64], seed: int = 0, clusters: ArrayLike | None = None
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the median, images or whole clusters resampled; equal scores are their own."""
     if np.ptp(scores) == 0:
         return float(scores[0]), float(scores[0])
+    codes = _codes(clusters)
+    if codes is not None:
+        medians = _medians(scores, codes, seed)
+        low, high = np.quantile(medians, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        return float(low), float(high)
     interval = stats.bootstrap(
         (scores,),
         np.median,
@@ -198,6 +312,26 @@ def median_interval(scores: NDArray[np.float64], seed: int = 0) -> tuple[float, 
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return float(interval.low), float(interval.high)
+
+
+def _medians(scores: NDArray[np.float64], codes: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+    """(RESAMPLES,) medians of scores (n,) with their clusters resampled."""
+    order = np.argsort(scores)
+    ordered, sorted_codes = scores[order], codes[order]
+    steps = np.linspace(0, scores.size, 2 + int(np.sqrt(scores.size))).astype(int)
+    inside = _by_cluster(np.arange(scores.size)[:, None] < steps, sorted_codes)  # (G, steps): images before each step
+    found = []
+    for times in _draws(int(codes.max()) + 1, 4 * RESAMPLES * scores.size, seed):
+        before = times @ inside
+        total = before[:, -1:]
+        first, last = (total - 1) // 2, total // 2
+        # Only places between the last step before all medians and the first one after them need a look.
+        low = int(np.flatnonzero((before <= first).all(0))[-1])
+        high = int(np.flatnonzero((before > last).all(0))[0])
+        upto = before[:, [low]] + np.cumsum(times[:, sorted_codes[steps[low] : steps[high]]], axis=1)
+        middles = [steps[low] + (upto <= place).sum(1) for place in (first, last)]
+        found.append((ordered[middles[0]] + ordered[middles[1]]) / 2)
+    return np.concatenate(found)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

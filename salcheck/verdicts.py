@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from salcheck.questions import Question
+from salcheck.questions import BETTER, Question
 
 if TYPE_CHECKING:
     from salcheck.section import Entry, Pair
@@ -23,14 +23,18 @@ def _passes(entry: "Entry") -> bool:
 
 
 def verdict(
-    question: Question, entry: "Entry", p: float | None, controls: Sequence["Entry"], beside: Sequence["Pair"]
+    question: Question, entry: "Entry", p: float | None, hurdles: Sequence["Entry"], beside: Sequence["Pair"]
 ) -> str:
-    """In words: a claim that a control earns as well, or does not lose to, is no evidence for anything."""
+    """In words: a claim that a control or floor earns as well, or does not lose to, is no evidence for anything.
+
+    hurdles: the controls and floors; beside: the method's comparisons with them.
+    """
     passes = question.threshold is not None and _passes(entry)
     if entry.summary.n == 0:
         told = "no scores"
-    elif entry.method.control:
-        told = "control" if question.threshold is None else f"control: {'passes' if passes else 'does not pass'}"
+    elif entry.method.hurdle:
+        kind = "floor" if entry.method.floor else "control"
+        told = kind if question.threshold is None else f"{kind}: {'passes' if passes else 'does not pass'}"
     elif not question.claim:
         told = "no claim"
     elif question.threshold is not None and (p is None or p >= ALPHA):
@@ -38,19 +42,23 @@ def verdict(
     elif question.threshold is None and not beside:
         told = "no control to compare with"
     else:
-        told = _evidence(question, controls, beside)
+        told = _evidence(question, hurdles, beside)
     return told
 
 
-def _evidence(question: Question, controls: Sequence["Entry"], beside: Sequence["Pair"]) -> str:
-    """The claim, unless a control earns it too, is not beaten, or has no scores to be compared with."""
-    silent = [c.method.name for c in controls if c.summary.n == 0 and c.method.name in STANDING]
-    passed = [c.method.name for c in controls if _passes(c)] if question.threshold is not None else []
+def _evidence(question: Question, hurdles: Sequence["Entry"], beside: Sequence["Pair"]) -> str:
+    """The claim, unless a control or floor earns it too, is not beaten, or has no scores to be compared with."""
+    must = [h for h in hurdles if h.method.floor or h.method.name in STANDING]
+    silent = [h.method.name for h in must if h.summary.n == 0]
+    passed = [h.method.name for h in hurdles if _passes(h)] if question.threshold is not None else []
     unbeaten = [pair.against for pair in beside if not pair.better] if question.threshold is None else []
     reasons = [f"no scores of {listing(silent)}"] if silent else []
     reasons += [f"{listing(passed)} {'passes' if len(passed) == 1 else 'pass'} too"] if passed else []
     reasons += [f"not better than {listing(unbeaten)}"] if unbeaten else []
-    return f"no evidence ({'; '.join(reasons)})" if reasons else question.claim
+    if reasons:
+        return f"no evidence ({'; '.join(reasons)})"
+    floors = [h.method.name for h in hurdles if h.method.floor]
+    return f"{BETTER} and {listing(floors)}" if floors and question.claim == BETTER else question.claim
 
 
 def listing(names: Sequence[str]) -> str:

@@ -25,54 +25,70 @@ def add_run(
     metric: str = "overlap",
     levels: Sequence[float] = (5.0,),
     model: Mapping[str, Any] | None = None,
+    dataset: str = "photos",
+    classes: Sequence[int | None] | None = None,
+    named: Sequence[str] = (),
     **parameters: Any,
 ) -> int:
     """A run whose method `name` has these scores, image after image; returns its id.
 
     drawn: images of the run, where more were drawn than scored. tied: for a method, on how many of its first
     images position decided. metric, levels: what the scores are of. model: columns that differ from the usual.
+    classes: the label of each image, None for an image without one; else all are of one class. named: names of the
+    levels 1, 2, ...
     """
     usual = {"percent": 5.0, "threshold": 50.0} if question == "rq1" else {}
-    settings = {**usual, "correct_only": True} | parameters
+    settings = {**usual, "correct_only": True} | parameters | ({"levels": list(named)} if named else {})
     n = drawn if drawn is not None else max((len(values) for values in scores.values()), default=0)
     row = _model(arch) | dict(model or {})
     model_id = store.identify(schema.models, row | {"key": hashlib.sha256(to_json(row).encode()).hexdigest()}, ["key"])
-    dataset = store.identify(
-        schema.datasets, {"digest": digest, "name": "photos", "root": "/photos", "size": n}, ["digest"]
+    dataset_id = store.identify(
+        schema.datasets, {"digest": digest, "name": dataset, "root": "/photos", "size": n}, ["digest"]
     )
-    run = store.identify(schema.runs, _run(question, model_id, dataset, reference, settings, digest, arch), ["key"])
-    images = add_images(store, dataset, n)
+    run = store.identify(schema.runs, _run(question, model_id, dataset_id, reference, settings, digest, arch), ["key"])
+    images = add_images(store, dataset_id, n, classes)
     with store.transaction() as connection:
         order = [{"run_id": run, "position": p, "image_id": image} for p, image in enumerate(images)]
         store.put(connection, schema.run_images, order, replace=False)
     for name, values in scores.items():
         method = add_method(store, name, control=name in controls)
-        ids = {"run_id": run, "method_id": method}
-        rows = [
-            {**ids, "metric": metric, "image_id": image, **score}
-            for image, value in zip(images, values, strict=False)
-            for score in _scores(value, levels)
-        ]
-        rows += [
-            {
-                **ids,
-                "metric": "tied",
-                "level": levels[0],
-                "image_id": image,
-                "value": 100.0 * (place < (tied or {}).get(name, 0)),
-            }
-            | {"note": None}
-            for place, (image, value) in enumerate(zip(images, values, strict=False))
-            if isinstance(value, float | int)
-        ]
-        with store.transaction() as connection:
-            store.put(connection, schema.scores, rows, replace=False)
+        add_scores(store, run, method, metric, images, values, levels)
+        some = (tied or {}).get(name, 0)
+        flags = [100.0 * (place < some) if isinstance(v, float | int) else None for place, v in enumerate(values)]
+        there = [(image, flag) for image, flag in zip(images, flags, strict=False) if flag is not None]
+        add_scores(store, run, method, "tied", [image for image, _ in there], [flag for _, flag in there], levels)
     return run
 
 
-def add_images(store: Store, dataset: int, n: int) -> list[int]:
+def add_scores(
+    store: Store, run: int, method: int, metric: str, images: Sequence[int], values: Scores, levels: Sequence[float]
+) -> None:
+    """Scores of one metric for images in turn."""
+    ids = {"run_id": run, "method_id": method, "metric": metric}
+    rows = [
+        {**ids, "image_id": image, **score}
+        for image, value in zip(images, values, strict=False)
+        for score in _scores(value, levels)
+    ]
+    with store.transaction() as connection:
+        store.put(connection, schema.scores, rows, replace=False)
+
+
+def add_metric(
+    store: Store, run: int, method: str, metric: str, values: Scores, levels: Sequence[float] = (0.0,), **more: Any
+) -> None:
+    """Another metric of a run's method, for the run's images in turn."""
+    images = store.query("SELECT image_id FROM run_images WHERE run_id = :run ORDER BY position", run=run)
+    found = [int(image) for image in images["image_id"]]
+    add_scores(store, run, add_method(store, method, **more), metric, found, values, levels)
+
+
+def add_images(store: Store, dataset: int, n: int, classes: Sequence[int | None] | None = None) -> list[int]:
     """The ids of the first n images of a dataset."""
-    rows = [{"dataset_id": dataset, "row": row, "key": f"{row}.jpg", "labels": "[1]"} for row in range(n)]
+    labels = [[1]] * n if classes is None else [[] if u is None else [u] for u in classes]
+    rows = [
+        {"dataset_id": dataset, "row": row, "key": f"{row}.jpg", "labels": to_json(labels[row])} for row in range(n)
+    ]
     with store.transaction() as connection:
         store.put(connection, schema.images, rows, replace=False)
     found = store.query("SELECT id FROM images WHERE dataset_id = :dataset ORDER BY id", dataset=dataset)

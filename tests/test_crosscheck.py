@@ -143,3 +143,28 @@ def test_one_run_alone_is_told_of_in_full(store):
     report = make_report(store, run=blur)
     assert [section.about["run"] for section in report.sections] == [blur]
     assert report.checks == []
+
+
+def test_runs_of_the_model_itself_rank_nothing_and_are_each_told_of(store):
+    for threshold in (0.001, 0.1):
+        add_run(
+            store,
+            {"model": [0.1, 0.2]},
+            question="channels",
+            metric="active",
+            levels=(1.0,),
+            threshold_active=threshold,
+        )
+    report = make_report(store)
+    assert [section.about["run"] for section in report.sections] == [1, 2]
+    assert report.checks == []
+
+
+def test_a_floor_is_no_method_whose_place_in_the_ranking_counts(store):
+    """Without lafam, which each reading ranks elsewhere, the rankings are the same."""
+    for target, floor in (("label", 0.9), ("top1", 0.0)):
+        scores = {"gradcam": [0.5] * 4, "case": [0.4] * 4, "lafam": [floor] * 4, "random": [0.1] * 4}
+        add_run(store, scores, question="localization", metric="auprc", levels=(0.0,), target=target)
+    (check,) = make_report(store).checks
+    assert check.readings[1].tau == 1
+    assert check.readings[1].tau_with_controls < 1

@@ -7,7 +7,7 @@ from PIL import Image
 from salcheck import pictures
 from salcheck.report import make_report
 from salcheck.store import Store
-from tests.databases import add_run
+from tests.databases import add_metric, add_run
 
 
 @pytest.fixture
@@ -41,3 +41,36 @@ def test_every_method_has_its_line_and_controls_are_grey(report, tmp_path, monke
         assert (line.get_color() == "0.45") == curve.control
     assert len(axis.collections) == len(curves)  # a band each
     assert axis.get_xlabel() == "% removed"
+
+
+def test_levels_with_names_have_them_at_their_ticks_slanted_where_they_are_long(tmp_path, monkeypatch):
+    seen, values = [], np.random.default_rng(0).uniform(0, 1, (9, 3)).tolist()
+    monkeypatch.setattr(pictures, "save", lambda figure, file: seen.append(figure))
+    named = {"short": ["a", "$b$", "c"], "long": ["blocks.10.norm1", "blocks.5.norm1", "patch_embed.proj"]}
+    for place, names in enumerate(named.values()):
+        with Store(str(tmp_path / f"{place}.db")) as store:
+            scores = {"gradcam": values, "lafam": values, "random": values}
+            add_run(store, scores, question="layers", metric="overlap", levels=(1.0, 2.0, 3.0), named=names)
+            pictures.draw_pictures(make_report(store), tmp_path / "r.md")
+    for figure, names, slant in zip(seen, named.values(), (0, 35), strict=True):
+        (axis,) = figure.axes
+        assert axis.get_xticks().tolist() == [1, 2, 3]
+        labels = axis.get_xticklabels()
+        assert [label.get_text().replace("\\$", "$") for label in labels] == names
+        assert {label.get_rotation() for label in labels} == {slant}
+
+
+def test_floors_are_grey_and_no_method_is(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(pictures, "save", lambda figure, file: seen.append(figure))
+    names = [f"method{place}" for place in range(20)]
+    with Store(str(tmp_path / "one.db")) as store:
+        scores = {name: [0.1, 0.2, 0.3] for name in [*names, "lafam", "random"]}
+        number = add_run(store, scores, question="localization", metric="auprc", levels=(0.0,))
+        for name in scores:
+            add_metric(store, number, name, "iou", [[0.1, 0.2]] * 3, (10.0, 20.0), control=name == "random")
+        pictures.draw_pictures(make_report(store), tmp_path / "r.md")
+    colours = {line.get_label().split()[0]: line.get_color() for line in seen[0].axes[0].lines}
+    assert len({colours[name] for name in names}) == 16
+    assert all(max(colours[name]) - min(colours[name]) > 0.1 for name in names)
+    assert (colours["lafam"], colours["random"]) == ("0.15", "0.45")

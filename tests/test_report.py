@@ -231,6 +231,80 @@ def test_where_references_come_from_is_said_and_that_they_were_evaluated_too(sto
     assert "reference: /refs, 9 images, 8 of its images EVALUATED TOO." in remarks(store)
 
 
+# Where the maps lie
+
+PLACED = {"question": "mosaic", "metric": "own", "levels": (0.0,), "grid": 2, "digest": "e" * 64}
+CONTROLS = {"random": HIGH, "center": SAME, "edges": SAME}
+OWN = [0.6, 0.7, 0.65, 0.72, 0.61, 0.74, 0.69, 0.66, 0.63, 0.71, 0.75, 0.64]
+CELL = [0.2, 0.3, 0.25, 0.27, 0.26, 0.24, 0.23, 0.28, 0.22, 0.29, 0.21, 0.31]
+
+
+def test_without_a_place_the_report_asks_for_one(store):
+    add_run(store, {"case": LOW, **CONTROLS})
+    assert "ask `salcheck eval mosaic` (or scenes) of this model" in remarks(store)
+    assert "mosaic" not in remarks(store, question="rq1").replace("eval mosaic", "")
+
+
+def test_a_map_in_the_right_place_keeps_its_claim_and_another_is_qualified(store):
+    number = add_run(store, {"case": LOW, "gradcam": LOW[::-1], "layercam": HIGH, **CONTROLS})
+    add_run(
+        store,
+        {"case": OWN, "gradcam": CELL, "layercam": CELL, "lafam": CELL[::-1], "random": CELL[3:] + CELL[:3]},
+        **PLACED,
+    )
+    found = lines(store, question="rq1")
+    assert found["case"].verdict == "class-distinct"
+    assert found["gradcam"].verdict == "class-distinct, but not in the right place (mosaic)"
+    assert found["layercam"].verdict == "not class-distinct"
+    (section,) = make_report(store, run=number).sections
+    (place,) = section.places
+    assert (place.question, place.run, place.chance, place.right) == ("mosaic", 2, 0.25, {"case"})
+    mean, low, high = place.means["case"]
+    assert mean == pytest.approx(np.mean(OWN))
+    assert low < mean < high
+    assert "mosaic (run 2): mean own cell, chance 0.25" in " ".join(section.remarks)
+    assert "ask `salcheck eval" not in " ".join(section.remarks)
+
+
+def test_a_map_that_beats_the_controls_and_not_chance_is_not_in_the_right_place(store):
+    add_run(store, {"case": LOW, **CONTROLS})
+    scores = {"case": [value - 0.05 for value in CELL], "random": [value - 0.2 for value in CELL]}
+    number = add_run(store, scores, **PLACED)
+    assert lines(store, run=number)["case"].verdict == "better than every control"
+    assert lines(store, question="rq1")["case"].verdict == "class-distinct, but not in the right place (mosaic)"
+
+
+def test_no_evidence_stays_no_evidence_wherever_the_map_lies(store):
+    add_run(store, {"case": LOW, "random": LOW[::-1]})
+    add_run(store, {"case": OWN, "lafam": CELL, "random": CELL[::-1]}, **PLACED)
+    assert lines(store, question="rq1")["case"].verdict == "no evidence (random passes too)"
+
+
+def test_a_method_that_was_not_asked_where_its_map_lies_is_not_qualified(store):
+    add_run(store, {"case": LOW, **CONTROLS})
+    add_run(store, {"gradcam": OWN, "random": CELL}, **PLACED)
+    assert lines(store, question="rq1")["case"].verdict == "class-distinct"
+
+
+@pytest.mark.parametrize("other", [{"weights": "v" * 64}, {"layer": "layer3"}, {"dtype": "float16"}])
+def test_places_are_those_of_the_same_weights_layer_and_precision(store, other):
+    number = add_run(store, {"case": LOW, **CONTROLS})
+    add_run(store, {"case": OWN, "random": CELL}, model=other, **PLACED)
+    (section,) = make_report(store, run=number).sections
+    assert section.places == ()
+
+
+def test_scenes_have_a_chance_of_a_half_and_the_newest_run_counts(store):
+    number = add_run(store, {"case": LOW, **CONTROLS})
+    for values, digest in ((CELL, "f"), (OWN, "g")):
+        scores = {"case": values, "random": CELL[::-1]}
+        add_run(store, scores, question="scenes", metric="right", levels=(0.0,), digest=digest * 64)
+    (section,) = make_report(store, run=number).sections
+    (place,) = section.places
+    assert (place.question, place.run, place.chance) == ("scenes", 3, 0.5)
+    assert section.lines[0].verdict == "class-distinct"
+
+
 # Which runs
 
 

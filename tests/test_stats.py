@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from salcheck import stats
 from salcheck.stats import (
     Comparison,
     alike,
+    auroc,
     bands,
     compare,
     holm,
@@ -366,3 +368,186 @@ def test_tau_by_hand():
     assert rank_agreement([1, 2, 3, 4], [2, 1, 3, 4]) == pytest.approx((5 - 1) / 6)
     assert rank_agreement([1], [2]) is None
     assert rank_agreement([1, 1, 1], [1, 2, 3]) is None
+
+
+# Images of one class belong together
+
+
+def in_classes(rng, classes, each, shared=1.0, own=0.5):
+    """Scores about 0 that images of a class have in common but for noise, and their classes."""
+    codes = np.repeat(np.arange(classes), each)
+    return rng.normal(0, shared, classes)[codes] + rng.normal(0, own, codes.size), codes
+
+
+@pytest.mark.parametrize("n", [5, 9, 40, 300])
+def test_clusters_of_one_image_change_no_figure(n):
+    rng = np.random.default_rng(n)
+    one, two = np.round(rng.normal(0.1, 1, n), 1), np.round(rng.normal(0, 1, n), 1)
+    names = rng.permutation(n) + 1000
+    for threshold in (None, 0.0):
+        assert summarise(one, threshold, 3, clusters=names) == summarise(one, threshold, 3)
+    assert compare(one, two, higher_is_better=True, clusters=names) == compare(one, two, higher_is_better=True)
+    for own, plain in zip(bands(one[:, None], 3, names), bands(one[:, None], 3), strict=True):
+        assert (own == plain).all()
+    assert auroc(one, two, 3, names) == auroc(one, two, 3)
+
+
+def test_one_shared_class_among_many_single_images_hardly_moves_p():
+    """The clustered formula meets scipy's where clusters are nearly all of one image."""
+    scores = np.random.default_rng(0).normal(-0.2, 1, 400)
+    codes = np.r_[0, np.arange(399)]
+    assert wilcoxon_below(scores, 0.0, codes) == pytest.approx(wilcoxon_below(scores, 0.0), rel=0.02)
+    assert sign_test_below(scores, 0.0, codes) == pytest.approx(sign_test_below(scores, 0.0), abs=0.02)
+
+
+def test_clustered_wilcoxon_counts_the_sign_patterns_of_whole_classes():
+    rng = np.random.default_rng(1)
+    scores, codes = in_classes(rng, 7, 3)
+    scores[4] = 0  # ranked, then dropped
+    signed = np.sign(scores) * scipy_stats.rankdata(np.abs(scores))
+    totals = [
+        sum(sign * signed[codes == code].sum() for code, sign in enumerate(signs))
+        for signs in itertools.product((-1, 1), repeat=7)
+    ]
+    assert wilcoxon_below(scores, 0.0, codes) == pytest.approx(np.mean(np.array(totals) <= signed.sum()))
+    two_sided = np.mean(np.abs(totals) >= abs(signed.sum()))
+    assert compare(scores, 0 * scores, higher_is_better=True, clusters=codes).wilcoxon == pytest.approx(two_sided)
+
+
+def test_clustered_wilcoxon_of_many_classes_has_the_variance_of_their_sums_of_ranks():
+    scores, codes = in_classes(np.random.default_rng(2), 40, 5)
+    ranks = scipy_stats.rankdata(np.abs(scores)) * np.sign(scores)
+    sums = np.array([ranks[codes == code].sum() for code in range(40)])
+    z = sums.sum() / math.sqrt((sums**2).sum())
+    assert wilcoxon_below(scores, 0.0, codes) == pytest.approx(scipy_stats.norm.cdf(z))
+    signs = np.array([np.sign(scores[codes == code]).sum() for code in range(40)])
+    z = signs.sum() / math.sqrt((signs**2).sum())
+    assert sign_test_below(scores, 0.0, codes) == pytest.approx(scipy_stats.norm.cdf(z))
+
+
+def test_exact_and_approximate_flips_meet(monkeypatch):
+    scores, codes = in_classes(np.random.default_rng(3), 18, 4)
+    exact = wilcoxon_below(scores, 0.0, codes)
+    monkeypatch.setattr("salcheck.stats.EXACT", 0)
+    assert wilcoxon_below(scores, 0.0, codes) == pytest.approx(exact, abs=0.01)
+    assert 0.02 < exact < 0.98
+
+
+def test_images_of_one_class_count_as_one():
+    """A class said 30 times is no more evidence than said once; the plain test takes it for thirty."""
+    scores, codes = np.repeat([-1.0, -2.0, -3.0], 30), np.repeat([0, 1, 2], 30)
+    assert wilcoxon_below(scores, 0.0, codes) == 1 / 8
+    assert sign_test_below(scores, 0.0, codes) == 1 / 8
+    assert wilcoxon_below(scores, 0.0) < 1e-10
+
+
+@pytest.mark.parametrize("classes", [12, 60])
+def test_with_alike_classes_the_clustered_tests_keep_their_size_and_the_plain_ones_do_not(classes):
+    rng, trials = np.random.default_rng(4), 400
+    rejected = dict.fromkeys(("two-sided", "below", "sign", "t", "plain", "plain t"), 0)
+    for _ in range(trials):
+        scores, codes = in_classes(rng, classes, 8)
+        clustered = compare(scores, 0 * scores, higher_is_better=True, clusters=codes)
+        plain = compare(scores, 0 * scores, higher_is_better=True)
+        rejected["two-sided"] += clustered.wilcoxon < 0.05
+        rejected["t"] += clustered.t < 0.05
+        rejected["below"] += wilcoxon_below(scores, 0.0, codes) < 0.05
+        rejected["sign"] += sign_test_below(scores, 0.0, codes) < 0.05
+        rejected["plain"] += plain.wilcoxon < 0.05
+        rejected["plain t"] += plain.t < 0.05
+    for name in ("two-sided", "below", "sign", "t"):
+        assert 0.02 < rejected[name] / trials < 0.08, rejected
+    assert rejected["plain"] / trials > 0.3
+    assert rejected["plain t"] / trials > 0.3
+
+
+def test_with_alike_classes_a_clustered_interval_covers_and_a_plain_one_does_not():
+    rng, covered = np.random.default_rng(5), {"mean": 0, "median": 0, "plain": 0}
+    for seed in range(60):
+        scores, codes = in_classes(rng, 50, 6)
+        _, low, high = bands(scores[:, None], seed, codes)
+        covered["mean"] += low[0] <= 0 <= high[0]
+        low, high = median_interval(scores, seed, codes)
+        covered["median"] += low <= 0 <= high
+        _, low, high = bands(scores[:, None], seed)
+        covered["plain"] += low[0] <= 0 <= high[0]
+    assert 0.87 < covered["mean"] / 60 <= 1
+    assert 0.87 < covered["median"] / 60 <= 1
+    assert covered["plain"] / 60 < 0.75
+
+
+def test_clustered_intervals_agree_with_drawing_classes_one_by_one():
+    rng = np.random.default_rng(6)
+    codes = np.array([0, 0, 0, 1, 2, 2, 3, 3, 3, 3, 4, 5])
+    scores = rng.exponential(1, codes.size) + codes
+    drawn = rng.integers(0, 6, (20_000, 6))
+    resampled = [np.concatenate([scores[codes == code] for code in row]) for row in drawn]
+    _, low, high = bands(scores[:, None], 0, codes)
+    means = np.quantile([one.mean() for one in resampled], [0.025, 0.975])
+    assert [low[0], high[0]] == pytest.approx(means, abs=0.12)
+    medians = np.quantile([np.median(one) for one in resampled], [0.025, 0.975])
+    assert median_interval(scores, 0, codes) == pytest.approx(medians, abs=0.12)
+
+
+@pytest.mark.parametrize(("n", "classes"), [(5, 2), (9, 7), (30, 7), (200, 40), (200, 199), (999, 3)])
+def test_clustered_medians_are_those_of_the_images_drawn(n, classes, monkeypatch):
+    """The same draws, every image written out as often as its class was drawn."""
+    monkeypatch.setattr(stats, "RESAMPLES", 3)
+    rng = np.random.default_rng(n)
+    scores = np.round(rng.normal(size=n), 1)
+    _, codes = np.unique(rng.integers(0, classes, n), return_inverse=True)
+    for seed in range(40):
+        (times,) = stats._draws(codes.max() + 1, 1, seed)
+        expected = [np.median(np.repeat(scores, row[codes].astype(int))) for row in times]
+        assert stats._medians(scores, codes, seed).tolist() == expected
+
+
+def test_a_clustered_t_test_is_the_regression_on_a_constant_with_clustered_errors():
+    sm = pytest.importorskip("statsmodels.api")
+    rng = np.random.default_rng(7)
+    codes = rng.integers(0, 15, 90)
+    one, two = rng.normal(0.3, 1, 90) + 0.5 * codes % 2, rng.normal(0, 1, 90)
+    fitted = sm.OLS(one - two, np.ones(90)).fit(cov_type="cluster", cov_kwds={"groups": codes}, use_t=True)
+    expected = 2 * scipy_stats.t.sf(abs((one - two).mean() / fitted.bse[0]), 14)
+    told = compare(one, two, higher_is_better=True, clusters=codes)
+    assert told.t == pytest.approx(expected, rel=1e-6)
+    assert told.t_one_sided == pytest.approx(expected / 2, rel=1e-6)
+
+
+def test_one_class_alone_says_nothing():
+    told = compare([1.0, 2.0, 3.0], [0.0, 0.0, 0.5], higher_is_better=True, clusters=[4, 4, 4])
+    assert (told.wilcoxon, told.t) == (1, None)
+
+
+def test_clusters_follow_their_images_where_some_have_no_score():
+    codes = [0, 0, 1, 1, 2]
+    full = compare([1, 2, 3, 4], [0, 0, 5, 1], higher_is_better=True, clusters=[0, 0, 1, 2])
+    assert compare([1, 2, 3, NAN, 4], [0, 0, 5, 1, 1], higher_is_better=True, clusters=codes) == full
+
+
+# Area under the ROC
+
+
+@pytest.mark.parametrize("step", [1e-9, 0.5], ids=["no ties", "many ties"])
+def test_auroc_is_scikit_learn_s(step):
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(8)
+    high, low = (step * np.round(rng.normal(shift, 1, 60) / step) for shift in (0.5, 0))
+    area, below, above = auroc(high, low)
+    assert area == pytest.approx(metrics.roc_auc_score(np.repeat([1, 0], 60), np.concatenate([high, low])))
+    assert below < area < above
+    assert auroc(low, high)[0] == pytest.approx(1 - area)
+
+
+def test_the_interval_of_auroc_is_that_of_images_drawn_with_both_their_values():
+    rng = np.random.default_rng(9)
+    codes = np.repeat(np.arange(12), 3)
+    high, low = rng.normal(0.8, 1, 36) + rng.normal(0, 1, 12)[codes], rng.normal(0, 1, 36)
+    for clusters, names in ((None, np.arange(36)), (codes, codes)):
+        found = []
+        for _ in range(4000):
+            rows = np.concatenate(
+                [np.flatnonzero(names == name) for name in rng.integers(0, names.max() + 1, names.max() + 1)]
+            )
+            found.append(np.mean(np.sign(high[rows][:, None] - low[rows]) / 2 + 0.5))
+        assert auroc(high, low, 0, clusters)[1:] == pytest.approx(np.quantile(found, [0.025, 0.975]), abs=0.015)

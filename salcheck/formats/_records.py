@@ -4,19 +4,37 @@ import dataclasses
 import math
 from typing import Any
 
-from salcheck.section import Section
+from salcheck.reported import beside
+from salcheck.section import Line, Section
 
 
 def records_of(section: Section) -> list[dict[str, Any]]:
-    """The lines (`table` is claim), the means of every metric at every level (mean) and the comparisons (pair)."""
+    """The lines (`table` is claim), the means of every metric at every level (mean), the comparisons (pair), the
+    areas under the ROC (auroc) and the figures of papers beside ours (reported).
+    """
     about = section.about
     where = {name: about[name] for name in ("question", "run", "arch")}
     model = {name: about[name] for name in ("model", "layer", "dtype", "dataset")}
     model |= {"tested": section.question.metric, "better": section.better}
-    claims = [{"table": "claim", **line.values, **model} for line in section.lines]
-    means = [{"table": "mean", **where, **mean, **model} for mean in _means(section)]
-    pairs = [{"table": "pair", **where, **pair, **model} for pair in _pairs(section)]
-    return [*claims, *means, *pairs]
+    claims = [{"table": "claim", **line.values, **_places(section, line), **model} for line in section.lines]
+    tables = {
+        "mean": _means(section),
+        "pair": _pairs(section),
+        "auroc": _aurocs(section),
+        "reported": _published(section),
+    }
+    rest = [{"table": name, **where, **record, **model} for name, records in tables.items() for record in records]
+    return [*claims, *rest]
+
+
+def _places(section: Section, line: Line) -> dict[str, Any]:
+    """Where the method's maps lie, as another run says."""
+    found: dict[str, Any] = {}
+    for place in section.places:
+        mean, low, high = place.means.get(line.method, (None, None, None))
+        name = place.question
+        found |= {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_chance": place.chance}
+    return found
 
 
 def _means(section: Section) -> list[dict[str, Any]]:
@@ -24,8 +42,10 @@ def _means(section: Section) -> list[dict[str, Any]]:
         {
             "method": curve.method,
             "control": curve.control,
+            "floor": curve.floor,
             "metric": curve.metric,
             "level": float(level),
+            "level_name": section.level_name(float(level)),
             "n": int(n),
             "mean": float(mean),
             "low": float(low),
@@ -42,8 +62,10 @@ def _pairs(section: Section) -> list[dict[str, Any]]:
         {
             "method": pair.method,
             "control": False,
+            "floor": False,
             "metric": section.question.metric,
             "level": pair.level,
+            "level_name": section.level_name(pair.level),
             "against": pair.against,
             **dataclasses.asdict(pair.comparison),
             "holm": pair.holm,
@@ -51,3 +73,16 @@ def _pairs(section: Section) -> list[dict[str, Any]]:
         }
         for pair in section.pairs
     ]
+
+
+def _aurocs(section: Section) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(one) for one in section.aurocs]
+
+
+def _published(section: Section) -> list[dict[str, Any]]:
+    records = []
+    for one in beside(section):
+        record = dataclasses.asdict(one)
+        ends = record.pop("range") or (None, None)
+        records.append(record | {"lowest": ends[0], "highest": ends[1]})
+    return records

@@ -1,24 +1,31 @@
-"""Rows for a spreadsheet: claims, means of every metric, and comparisons (`table`), at full precision."""
+"""Rows for a spreadsheet: claims, means of every metric, comparisons and more (`table`), at full precision."""
 
 import csv
 import io
 from collections.abc import Mapping
+from typing import Any
 
 from salcheck.formats._records import records_of
 from salcheck.report import Report
+from salcheck.section import Section
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet would run text that begins so
 
 
 def render(report: Report, pictures: Mapping[tuple[int, str], str]) -> str:
     """Comma-separated values with a header line; empty where there is no number."""
-    records = [{**record, **section.parameters} for section in report.sections for record in records_of(section)]
+    records = [record | _settings(section, record) for section in report.sections for record in records_of(section)]
     columns = list(dict.fromkeys(name for record in records for name in record))
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _inert(value) for name, value in record.items()} for record in records)
     return out.getvalue()
+
+
+def _settings(section: Section, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The run's parameters, but those that are called as a column is."""
+    return {name: value for name, value in section.parameters.items() if name not in record}
 
 
 def _inert(value: object) -> object:

@@ -1,4 +1,4 @@
-"""Records for a program: claims, means, comparisons and cross-checks (`table`), at full precision."""
+"""Records for a program: claims, means, comparisons, cross-checks and more (`table`), at full precision."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ def render(report: Report, pictures: Mapping[tuple[int, str], str]) -> str:
     for section in report.sections:
         about = {k: section.about[k] for k in ("reference", "seed", "drawn")}
         about |= {"unit": section.metric.title, "remarks": list(section.remarks), **section.parameters}
-        records += [{**record, **about} for record in records_of(section)]
+        records += [about | record for record in records_of(section)]
     records += [
         {
             "table": "cross-check",

@@ -1,20 +1,35 @@
 """Markdown tables for a paper, a README or an issue."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote
 
 from salcheck.crosscheck import CrossCheck
 from salcheck.formats._words import figure, interval, p_value, share
 from salcheck.report import Report
-from salcheck.section import Curve, Line, Pair, Section
+from salcheck.reported import Beside, beside
+from salcheck.section import Curve, Line, Pair, Place, Section
 
 PICTURES = True
 RANKING = "ranking, the best first"
 MARKS = "&<>|*[]\\"  # a backslash before a sign would not do: in a table `\\|` still ends a cell
-WORDS = ("method", "against", "verdict", "mean of", "reading", RANKING)  # columns that begin at the left
+# Columns that begin at the left.
+WORDS = (
+    "metric",
+    "method",
+    "against",
+    "verdict",
+    "mean of",
+    "reading",
+    "layer",
+    "change",
+    "source",
+    "what differs",
+    RANKING,
+)
 MOST_LEVELS = 11  # of a curve: the picture has them all
 
 Row = list[str]
+Column = tuple[str, Callable[[Line], str]]
 
 
 def render(report: Report, pictures: Mapping[tuple[int, str], str]) -> str:
@@ -29,110 +44,120 @@ def _section(section: Section, pictures: Mapping[tuple[int, str], str]) -> str:
     head = [
         f"## {about['question']}: {section.question.title}",
         "",
-        f"{_text(about['subject'])}, layer {_text(about['layer'])}, run {about['run']}: "
-        f"{section.metric.title}, {section.better}; {_text(section.settings)}. Source: {section.question.source}.",
+        f"{_text(about['subject'])}, layer {_text(about['layer'])}, run {about['run']}: {_text(section.asked)}. "
+        f"Source: {section.question.source}.",
         "",
     ]
     own = [(metric, name) for (run, metric), name in pictures.items() if run == about["run"]]
     shown = [f"![{_text(section.question.metrics[metric].title)}]({quote(name)})\n" for metric, name in own]
-    parts = [_claims(section), *shown, *_means(section), *_pairs(section)]
+    parts = [_claims(section), *shown, *_means(section), *_aurocs(section), *_published(section), *_pairs(section)]
     return "\n".join([*head, *parts, *(f"- {_text(remark)}" for remark in section.remarks), ""])
 
 
 def _claims(section: Section) -> str:
-    lines = _with_threshold(section) if section.threshold is not None else _without_threshold(section)
-    return _table(lines[0], lines[1:])
+    """The tested metric: a row for each method at each level. Columns that would be empty throughout are left out."""
+    told = _with_threshold(section) if section.threshold is not None else _without_threshold(section)
+    columns = [*_subjects(section), *told, *_places(section), *_counts(section)]
+    rows = [[cell(line) for _, cell in columns] for line in section.lines]
+    return _table([name for name, _ in columns], rows)
 
 
-def _with_threshold(section: Section) -> list[Row]:
-    side = ">" if section.metric.better > 0 else "<"
-    head = ["method", "N", "mean", "median", "95 % CI", "SD", f"{side} {section.threshold:g}"]
-    head += ["p", "p Holm", "p sign", "effect", "blank", *_ties(section), "verdict"]
-    return [_levels(section, "level", head)] + [
-        _levels(
-            section,
-            line.level,
-            [
-                _name(line.method, line.control),
-                *_location(line, section.metric.digits, median_first=True),
-                share(line.summary.beyond),
-                p_value(line.summary.wilcoxon),
-                p_value(line.holm),
-                p_value(line.summary.sign),
-                figure(line.summary.effect, 2),
-                *_counts(section, line),
-                line.verdict,
-            ],
-        )
-        for line in section.lines
+def _subjects(section: Section) -> list[Column]:
+    """What a row is about: its level where there are several, and its method if it is of one."""
+    axis: list[Column] = [(section.question.level, lambda line: _text(line.level_name))]
+    method: list[Column] = [("method", lambda line: _name(line.method, line.control, line.floor))]
+    return [*(axis if section.placed else []), *(method if section.of_methods else [])]
+
+
+def _with_threshold(section: Section) -> list[Column]:
+    digits, side = section.metric.digits, ">" if section.metric.better > 0 else "<"
+    return [
+        ("N", lambda line: str(line.summary.n)),
+        ("mean", lambda line: figure(line.summary.mean, digits)),
+        ("median", lambda line: figure(line.summary.median, digits)),
+        ("95 % CI", lambda line: interval(line.summary.low, line.summary.high, digits)),
+        ("SD", lambda line: figure(line.summary.sd, digits)),
+        (f"{side} {section.threshold:g}", lambda line: share(line.summary.beyond)),
+        ("p", lambda line: p_value(line.summary.wilcoxon)),
+        ("p Holm", lambda line: p_value(line.holm)),
+        ("p sign", lambda line: p_value(line.summary.sign)),
+        ("effect", lambda line: figure(line.summary.effect, 2)),
     ]
 
 
-def _without_threshold(section: Section) -> list[Row]:
-    head = ["method", "N", "mean", "95 % CI", "median", "SD"]
-    head += ["beside case", "p Holm", "beside the hardest control", "p Holm", "blank", *_ties(section), "verdict"]
+def _without_threshold(section: Section) -> list[Column]:
+    digits, columns = section.metric.digits, _location(section)
+    anchor = next((line.anchor.against for line in section.lines if line.anchor), None)
+    if anchor:
+        columns += [
+            (f"beside {_text(anchor)}", lambda line: _beside(line.anchor, digits, named=False)),
+            ("p Holm", lambda line: p_value(line.anchor.holm if line.anchor else None)),
+        ]
+    if any(line.hardest for line in section.lines):
+        hurdle = "control or floor" if any(line.floor for line in section.lines) else "control"
+        columns += [
+            (f"beside the hardest {hurdle}", lambda line: _beside(line.hardest, digits, named=True)),
+            ("p Holm", lambda line: p_value(line.hardest.holm if line.hardest else None)),
+        ]
+    return columns
+
+
+def _location(section: Section) -> list[Column]:
     digits = section.metric.digits
-    return [_levels(section, "level", head)] + [
-        _levels(
-            section,
-            line.level,
-            [
-                _name(line.method, line.control),
-                *_location(line, digits, median_first=False),
-                *_beside(line.anchor, digits, named=False),
-                *_beside(line.hardest, digits, named=True),
-                *_counts(section, line),
-                line.verdict,
-            ],
-        )
-        for line in section.lines
+    return [
+        ("N", lambda line: str(line.summary.n)),
+        ("mean", lambda line: figure(line.summary.mean, digits)),
+        ("95 % CI", lambda line: interval(line.summary.low, line.summary.high, digits)),
+        ("median", lambda line: figure(line.summary.median, digits)),
+        ("SD", lambda line: figure(line.summary.sd, digits)),
     ]
 
 
-def _location(line: Line, digits: int, *, median_first: bool) -> Row:
-    s = line.summary
-    mean, median, ci = figure(s.mean, digits), figure(s.median, digits), interval(s.low, s.high, digits)
-    middle = [mean, median, ci] if median_first else [mean, ci, median]
-    return [str(s.n), *middle, figure(s.sd, digits)]
+def _places(section: Section) -> list[Column]:
+    def column(place: Place) -> Column:
+        means = {method: (figure(mean, 2), interval(low, high, 2)) for method, (mean, low, high) in place.means.items()}
+        head = f"{place.question}: {place.title} (chance {place.chance:.2g})"
+        return head, lambda line: " ".join(means.get(line.method, ("",))).strip()
+
+    return [column(place) for place in section.places]
 
 
-def _beside(pair: Pair | None, digits: int, *, named: bool) -> Row:
+def _counts(section: Section) -> list[Column]:
+    blank: list[Column] = [("blank", lambda line: str(line.blank))]
+    ties: list[Column] = [("ties", lambda line: str(line.tied))]
+    verdict: list[Column] = [("verdict", lambda line: line.verdict)]
+    return [
+        *(blank if section.of_methods else []),
+        *(ties if "tied" in section.question.metrics else []),
+        *(verdict if section.question.claim else []),
+    ]
+
+
+def _beside(pair: Pair | None, digits: int, *, named: bool) -> str:
     if pair is None or pair.comparison.difference is None:
-        return ["", ""]
+        return ""
     difference = f"{pair.comparison.difference:+.{digits}f}"
-    return [f"{difference} ({_text(pair.against)})" if named else difference, p_value(pair.holm)]
-
-
-def _counts(section: Section, line: Line) -> Row:
-    return [str(line.blank), *([str(line.tied)] if _ties(section) else [])]
-
-
-def _ties(section: Section) -> Row:
-    return ["ties"] if "tied" in section.question.metrics else []
-
-
-def _levels(section: Section, level: object, row: Row) -> Row:
-    """The row, after its level where there is more than one."""
-    if len(section.levels) < 2:
-        return row
-    return [section.question.level if level == "level" else f"{level:g}", *row]
+    return f"{difference} ({_text(pair.against)})" if named else difference
 
 
 def _means(section: Section) -> list[str]:
     """Means of the other metrics: a row for each, and for each level of a short curve; methods side by side."""
-    methods = list(dict.fromkeys((curve.method, curve.control) for curve in section.curves))
+    methods = list(dict.fromkeys((curve.method, curve.control, curve.floor) for curve in section.curves))
     rows = []
     for name, metric in section.question.metrics.items():
         curves = {curve.method: curve for curve in section.curves if curve.metric == name}
         if name == section.question.metric or not curves:
             continue
         for level in _short(list(curves.values())):
-            place = "" if level == 0 and not metric.curve else f"{level:g}"
-            cells = [figure(_at(curves.get(method), level), metric.digits) for method, _ in methods]
-            rows.append([f"{metric.title} {('', '↑', '↓')[metric.better]}".strip(), place, *cells])
+            place = "" if level == 0 and not metric.curve else _text(section.level_name(level))
+            cells = [figure(_at(curves.get(method), level), metric.digits) for method, *_ in methods]
+            rows.append([f"{_text(metric.title)} {('', '↑', '↓')[metric.better]}".strip(), place, *cells])
     if not rows:
         return []
-    head = ["mean of", section.question.level or "level", *(_name(*method) for method in methods)]
+    shown = [_name(*method) for method in methods] if section.of_methods else ["mean"]
+    head = ["mean of", section.question.level or "level", *shown]
+    if not any(row[1] for row in rows):
+        head, rows = [head[0], *head[2:]], [[row[0], *row[2:]] for row in rows]
     return [_table(head, rows)]
 
 
@@ -150,6 +175,35 @@ def _at(curve: Curve | None, level: float) -> float | None:
     )
 
 
+def _aurocs(section: Section) -> list[str]:
+    if not section.aurocs:
+        return []
+    told = "Images with the plant against images without it, told apart by the method's own distance (chance 0.5):"
+    rows = [
+        [_name(one.method, one.control, one.floor), str(one.n), figure(one.value, 3), interval(one.low, one.high, 3)]
+        for one in section.aurocs
+    ]
+    return [told, "", _table(["method", "N", "AUROC", "95 % CI"], rows)]
+
+
+def _published(section: Section) -> list[str]:
+    """Our means beside those of papers, which stand in this table's `reported` column and nowhere else."""
+    rows = beside(section)
+    if not rows:
+        return []
+
+    def row(one: Beside) -> Row:
+        metric = section.question.metrics[one.metric]
+        name = one.metric if one.level in (None, 0) else f"{one.metric} at {section.place(one.level or 0)}"
+        ours = [figure(one.mean, metric.digits), interval(one.low, one.high, metric.digits)]
+        if one.range:
+            ours = [" to ".join(figure(end, metric.digits) for end in one.range), "over all levels"]
+        return [_text(name), _text(one.method), " ".join(ours), figure(one.reported, 3), one.source, _text(one.differs)]
+
+    head = ["metric", "method", "ours", "reported", "source", "what differs"]
+    return ["Published figures beside ours:", "", _table(head, [row(one) for one in rows])]
+
+
 def _pairs(section: Section) -> list[str]:
     if not section.pairs:
         return []
@@ -160,10 +214,10 @@ def _pairs(section: Section) -> list[str]:
         c = pair.comparison
         tests = [p_value(p) for p in (c.wilcoxon, pair.holm, c.t, pair.holm_t)]
         difference = [figure(c.difference, digits), interval(c.low, c.high, digits), figure(c.effect, 2), str(c.equal)]
-        rows.append(
-            _levels(section, pair.level, [_text(pair.method), _text(pair.against), str(c.n), *difference, *tests])
-        )
-    return [_table(_levels(section, "level", [*head, "p Wilcoxon", "p Holm", "p t", "p t Holm"]), rows)]
+        place = [_text(section.level_name(pair.level))] if section.placed else []
+        rows.append([*place, _text(pair.method), _text(pair.against), str(c.n), *difference, *tests])
+    axis = [section.question.level] if section.placed else []
+    return [_table([*axis, *head, "p Wilcoxon", "p Holm", "p t", "p t Holm"], rows)]
 
 
 def _check(check: CrossCheck) -> str:
@@ -192,8 +246,8 @@ def _table(head: Row, rows: Sequence[Row]) -> str:
     return "\n".join([*(f"| {' | '.join(row)} |" for row in [head, rule, *rows]), ""])
 
 
-def _name(method: str, control: bool) -> str:
-    return f"*{_text(method)}*" if control else _text(method)
+def _name(method: str, control: bool, floor: bool) -> str:
+    return f"*{_text(method)}*{' (floor)' if floor else ''}" if control or floor else _text(method)
 
 
 def _text(words: object) -> str:

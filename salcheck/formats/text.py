@@ -1,7 +1,7 @@
 """For the terminal: the columns that fit, the rest is in the other formats."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,7 +14,8 @@ from salcheck.report import Report
 from salcheck.section import Line, Section
 
 # Columns of figures by the terminal's width that they need beside the method and the verdict.
-NEEDS = {"N": 54, "median": 0, "mean": 0, "95 % CI": 78, "beyond": 62, "p Holm": 0}
+NEEDS = {"N": 54, "median": 0, "mean": 0, "95 % CI": 78, "SD": 54, "beyond": 62, "p Holm": 0}
+PLACES, PLACE = 80, 13  # where maps lie: from this width on, and what each column takes of it
 
 
 def render(report: Report, pictures: Mapping[tuple[int, str], str]) -> str:
@@ -34,9 +35,13 @@ def _section(console: Console, section: Section) -> None:
     about = section.about
     console.print(one_line(f"{about['question']}: {section.question.title}"))
     console.print(one_line(f"{about['subject']}, layer {about['layer']}, run {about['run']}"))
-    console.print(one_line(f"{section.metric.title}, {section.better}; {section.settings}"))
-    for level in section.levels:
-        console.print(_table(console.width, section, level))
+    console.print(one_line(section.asked))
+    if section.of_methods:
+        for level in section.levels:
+            lines = [line for line in section.lines if line.level == level]
+            console.print(_table(console.width, section, _head(section, level), lines))
+    else:
+        console.print(_table(console.width, section, section.question.level, section.lines))
     for remark in [*section.remarks, *_blanks(section)]:
         console.print(one_line(f"- {remark}"))
     if len(section.question.metrics) > 1:
@@ -44,30 +49,51 @@ def _section(console: Console, section: Section) -> None:
     console.print()
 
 
-def _table(width: int, section: Section, level: float) -> Table:
-    absent = {"mean"} if section.threshold is not None else {"median", "beyond", "p Holm"}
-    shown = [name for name, needed in NEEDS.items() if width >= needed and name not in absent]
+def _head(section: Section, level: float) -> str:
+    """What stands above the methods: at which level they are shown, where there are several."""
+    return section.place(level) if section.placed else "method"
+
+
+def _table(width: int, section: Section, head: str, lines: Sequence[Line]) -> Table:
+    """One row for each line: of a method, or of a level where the model itself was asked."""
+    shown = _shown(width, section)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    many = len(section.levels) > 1
-    table.add_column(f"{level:g} {section.question.level}" if many else "method", overflow="fold", min_width=8)
+    table.add_column(one_line(head), overflow="fold", min_width=8)
     for name in shown:
         side = ">" if section.metric.better > 0 else "<"
         title = f"{side}{section.threshold:g}" if name == "beyond" else name
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("verdict", overflow="fold", min_width=14)
-    for line in (line for line in section.lines if line.level == level):
-        figures = _figures(line, section.metric.digits)
-        table.add_row(one_line(line.method), *(figures[name] for name in shown), line.verdict)
+    if section.question.claim:
+        table.add_column("verdict", overflow="fold", min_width=14)
+    for line in lines:
+        figures = _figures(line, section)
+        verdict = [line.verdict] if section.question.claim else []
+        subject = line.method if section.of_methods else line.level_name
+        table.add_row(one_line(subject), *(figures[name] for name in shown), *verdict)
     return table
 
 
-def _figures(line: Line, digits: int) -> dict[str, str]:
-    s = line.summary
-    return {
+def _shown(width: int, section: Section) -> list[str]:
+    """The columns that fit, of those that this question has."""
+    absent = {"mean", "SD"} if section.threshold is not None else {"median", "beyond", "p Holm"}
+    if not section.of_methods:
+        absent = {"beyond", "p Holm"}
+    elif section.threshold is None:
+        absent |= {"SD"}
+    places = [place.title for place in section.places] if width >= PLACES else []
+    left = width - PLACE * len(places)
+    return [*(name for name, needed in NEEDS.items() if left >= needed and name not in absent), *places]
+
+
+def _figures(line: Line, section: Section) -> dict[str, str]:
+    s, digits = line.summary, section.metric.digits
+    places = {place.title: figure(place.means.get(line.method, (None,))[0], 2) for place in section.places}
+    return places | {
         "N": str(s.n),
         "median": figure(s.median, digits),
         "mean": figure(s.mean, digits),
         "95 % CI": interval(s.low, s.high, digits),
+        "SD": figure(s.sd, digits),
         "beyond": share(s.beyond),
         "p Holm": p_value(line.holm),
     }
@@ -76,7 +102,7 @@ def _figures(line: Line, digits: int) -> dict[str, str]:
 def _blanks(section: Section) -> list[str]:
     many = len(section.levels) > 1
     counts = ", ".join(
-        f"{line.method} {line.blank}{f' at {line.level:g}' if many else ''}" for line in section.lines if line.blank
+        f"{line.method} {line.blank}{f' at {line.level_name}' if many else ''}" for line in section.lines if line.blank
     )
     return [f"Images without a score for a blank map: {counts}."] if counts else []
 

@@ -9,7 +9,7 @@ import pytest
 from salcheck import folder
 from salcheck.report import make_report
 from salcheck.store import Store
-from tests.databases import add_maps, add_run
+from tests.databases import add_maps, add_metric, add_run
 
 NASTY = "a|b`c<d>\ne*f*[g](h)\\|"
 LONG = "case:contrast=explicit,against=n02123045,k=3"
@@ -237,3 +237,114 @@ def test_text_of_a_paired_question_fits_and_says_where_the_rest_is(paired, width
     assert "higher is" in text
     assert "report.md" in text
     assert "fill=blur" in text
+
+
+# Floors, levels with names, questions of the model, places
+
+
+@pytest.fixture
+def many(tmp_path):
+    """rq1 and where its maps lie, a curve over named levels, a question of the model and one with plants."""
+    rng = np.random.default_rng(0)
+    with Store(str(tmp_path / "many.db")) as store:
+        add_run(store, {"case": [10.0] * 8, "gradcam": [20.0] * 8, "random": [90.0] * 8})
+        own = {"case": [0.9, 0.8] * 4, "lafam": [0.3, 0.2] * 4, "random": [0.2, 0.3] * 4}
+        add_run(store, own, question="mosaic", metric="own", levels=(0.0,), grid=3)
+        layers = {name: rng.uniform(0, 100, (8, 2)).tolist() for name in ("gradcam", "random")}
+        add_run(
+            store,
+            layers,
+            question="layers",
+            metric="overlap",
+            levels=(1.0, 2.0),
+            named=["a|b", "conv1"],
+            threshold=50.0,
+        )
+        active = rng.uniform(0, 1, (8, 2)).tolist()
+        add_run(
+            store, {"model": active}, question="channels", metric="active", levels=(1.0, 2.0), named=["a|b", "conv1"]
+        )
+        plants = {"diffcam": [0.5] * 8, "random": [0.1] * 8}
+        number = add_run(store, plants, question="intraclass", metric="auprc", levels=(0.0,))
+        add_metric(store, number, "diffcam", "distance_planted", [4.0, 5.0, 6.0, 7.0] * 2)
+        add_metric(store, number, "diffcam", "distance_clean", [0.0, 1.0, 2.0, 4.5] * 2)
+        yield make_report(store)
+
+
+def sections_of(text):
+    return {block.split(":")[0]: block for block in text.split("## ")[1:]}
+
+
+def table_of(section):
+    """The first table of a section: its head and its rows."""
+    table = next(block for block in section.split("\n\n") if block.startswith("| "))
+    head, _, *rows = (cells(row) for row in table.splitlines())
+    return head, rows
+
+
+def test_every_markdown_table_of_every_kind_has_rows_of_one_length(many):
+    tables = [block for block in render("md", many).split("\n\n") if block.startswith("| ")]
+    assert len(tables) >= 9
+    for table in tables:
+        assert len({len(cells(row)) for row in table.strip().splitlines()}) == 1
+
+
+def test_markdown_marks_floors_and_has_where_the_maps_lie(many):
+    found = sections_of(render("md", many))
+    head, rows = table_of(found["mosaic"])
+    assert [row[0] for row in rows] == ["case", "*lafam* (floor)", "*random*"]
+    assert "beside the hardest control or floor" in head
+    head, rows = table_of(found["rq1"])
+    place = head.index("mosaic: own cell (chance 0.11)")
+    assert rows[0][place].startswith("0.85 [0.8")
+    assert (rows[1][place], rows[1][-1]) == ("", "class-distinct")
+    assert rows[0][-1] == "class-distinct"
+
+
+def test_markdown_of_the_model_itself_has_no_method_no_test_and_no_verdict(many):
+    head, rows = table_of(sections_of(render("md", many))["channels"])
+    assert head == ["layer", "N", "mean", "95 % CI", "median", "SD"]
+    assert [row[0] for row in rows] == ["a&#124;b", "conv1"]
+    assert all(all(row) for row in rows)
+
+
+def test_names_of_levels_stand_where_their_numbers_would(many):
+    head, rows = table_of(sections_of(render("md", many))["layers"])
+    assert head[:2] == ["layer", "method"]
+    assert [row[0] for row in rows] == ["a&#124;b", "a&#124;b", "conv1", "conv1"]
+    records = json.loads(render("json", many))
+    named = {(one["table"], one["level"], one["level_name"]) for one in records if one["question"] == "layers"}
+    assert named == {(table, *level) for table in ("claim", "mean") for level in ((1.0, "a|b"), (2.0, "conv1"))} | {
+        ("mean", 1.0, "a|b")
+    }
+    assert {one["level_name"] for one in records if one["question"] == "rq1" and one["table"] == "claim"} == {"5"}
+
+
+def test_records_have_floors_areas_and_places(many):
+    records = json.loads(render("json", many), parse_constant=pytest.fail)
+    assert {one["method"] for one in records if one.get("floor")} == {"lafam"}
+    (area,) = [one for one in records if one["table"] == "auroc"]
+    assert (area["method"], area["question"], area["n"], area["value"]) == ("diffcam", "intraclass", 8, 60 / 64)
+    case = next(one for one in records if (one["question"], one["method"], one["table"]) == ("rq1", "case", "claim"))
+    assert (case["mosaic"], case["mosaic_chance"]) == (pytest.approx(0.85), pytest.approx(1 / 9))
+    rows = list(csv.DictReader(io.StringIO(render("csv", many))))
+    assert {row["table"] for row in rows} == {"claim", "mean", "pair", "auroc"}
+    assert "0.938" in render("md", many)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_text_of_every_kind_fits_and_keeps_its_verdicts(many, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = render("text", many)
+    assert max(len(line) for line in text.splitlines()) <= width
+    lines = text.splitlines()
+    assert any("layer conv1" in line and "verdict" in line for line in lines)
+    model = lines[next(i for i, line in enumerate(lines) if line.startswith("channels")) :]
+    head = next(line for line in model if line.startswith(" layer"))
+    assert head.split()[:3] == ["layer", "N", "median"]
+    assert "verdict" not in head
+    first = next(line for line in lines if line.startswith(" method"))
+    assert ("own cell" in first) == (width >= 80)
+    row = next(line for line in lines if line.startswith(" case"))
+    assert "class-distinct" in row
+    assert ("0.85" in row) == (width >= 80)
