@@ -13,9 +13,8 @@ from salcheck.models import Model
 from salcheck.provenance import versions
 from salcheck.questions import Question
 from salcheck.references import References
+from salcheck.roles import RANDOM, against
 from salcheck.store import Store, now, to_json
-
-RANDOM = "random"  # the role of a class that the image neither shows nor seems to
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Run:
 
     def roles_of(self, method: Method) -> list[str]:
         """The roles under which a method's maps are stored: with its rival where that decides the map."""
-        return against(self.roles) if method.paired and len(self.roles) == 2 else self.roles
+        return against(self.roles) or self.roles if method.paired else self.roles
 
     @cached_property
     def key(self) -> str:
@@ -85,12 +84,6 @@ class Run:
         own = self.references.digests
         read = {need.key: own.get(need.key, self.reference_key) for need in method.needs}
         return read | ({"seed": self.seed} if method.seeded else {})
-
-
-def against(roles: Sequence[str]) -> list[str]:
-    """The roles of two classes that are explained against each other."""
-    one, other = roles
-    return [f"{one} against {other}", f"{other} against {one}"]
 
 
 def register(run: Run, store: Store) -> tuple[int, int, dict[str, int], dict[str, int]]:

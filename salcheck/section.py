@@ -15,6 +15,7 @@ from salcheck.derived import Auroc, aurocs, best_of, half_of
 from salcheck.parameters import write
 from salcheck.questions import HIGHER, LOWER, Metric, Question
 from salcheck.remarks import chosen_levels, remarks_of
+from salcheck.roles import against
 from salcheck.stats import Comparison, Summary, bands, compare, holm, summarise
 from salcheck.store import Store
 from salcheck.stored import ScoredMethod, Stored, load
@@ -188,7 +189,7 @@ def level_name(names: Sequence[str], level: float) -> str:
 def make_section(store: Store, about: Mapping[str, Any], question: Question) -> Section:
     """Everything that the report says of one run."""
     roles = tuple(json.loads(about["parameters"]).get("roles", question.roles))
-    stored = load(store, about, dataclasses.replace(question, roles=roles))
+    stored = load(store, about, dataclasses.replace(question, roles=(*roles, *against(roles))))
     entries = _entries(stored)
     pairs = _pairs(stored) if question.paired else []
     lines = _lines(stored, entries, pairs)

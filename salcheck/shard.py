@@ -23,7 +23,8 @@ from salcheck.methods import Method
 from salcheck.models import Model
 from salcheck.precision import drift
 from salcheck.provenance import versions
-from salcheck.run import RANDOM, Run, register
+from salcheck.roles import RANDOM
+from salcheck.run import Run, register
 from salcheck.sample import image_seed
 from salcheck.store import Store, to_json
 from salcheck.truth import Truth
