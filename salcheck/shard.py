@@ -5,7 +5,7 @@ import functools
 import hashlib
 import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from salcheck.methods import Method
 from salcheck.models import Model
 from salcheck.precision import drift
 from salcheck.provenance import versions
+from salcheck.references import References
 from salcheck.roles import RANDOM
 from salcheck.run import Run, register
 from salcheck.sample import image_seed
@@ -296,15 +297,18 @@ class Shard:
 
     def _arguments(self, part: "_Part", method: Method) -> dict[str, Any]:
         """What the diagnostic takes beside the maps: its parameters, and what it asks for by the names of `GIVEN`."""
-        values = self.run.references.values
-        own = functools.partial(method.saliency, references=values)
+
+        def explain(references: References) -> Callable[[View, Tensor], Tensor]:
+            return functools.partial(method.saliency, references=references.values)
+
+        own = explain(self.run.references)
         given: dict[str, Any] = {
             "explain": own,
-            "told": functools.partial(method.told, references=values),
+            "told": functools.partial(method.told, references=self.run.references.values),
             "truth": part.truth,
             "example": self._example,
             "subjects": [
-                Seen(name, view, functools.partial(method.saliency, references=self.run.subjects[name][1].values), own)
+                Seen(name, view, explain(self.run.subjects[name][1]) if method.needs else own, own)
                 for name, view in part.views.items()
             ],
         }

@@ -282,6 +282,8 @@ def print_questions(questions: Iterable[Question]) -> None:
 
 
 def _wrapped(text: str, indent: int) -> None:
+    if not text:
+        return
     first, later = " " * indent, " " * min(4, indent + 2)
     lines = textwrap.wrap(text, stdout.width - 1, initial_indent=first, subsequent_indent=later, break_on_hyphens=False)
     stdout.print("\n".join(lines), soft_wrap=True)

@@ -49,7 +49,7 @@ GAP = "undefined for this image"
 @dataclass(frozen=True)
 class Seen:
     """The run's images as another model sees them. `explain(view, classes)` makes the method's maps with references
-    of that model, `frozen(view, classes)` with those of the run's own model: the same where it reads none.
+    of that model, `frozen(view, classes)` with those of the run's own model: the same function where it reads none.
     """
 
     name: str
