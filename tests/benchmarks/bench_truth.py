@@ -20,7 +20,8 @@ from tests.planted import HELD_OUT, held_out_scenes, plant, references_of, share
 
 CHUNK = 8
 VARIANTS = (
-    "case:contrast=logits,case:subtract=difference,diffcam:group=others,diffcam:matrix=identity,libracam:against=zero"
+    "case:contrast=logits,case:subtract=difference,diffcam:group=others,diffcam:matrix=identity,libracam:against=zero,"
+    "finercam:rivals=pair,diffcam:group=pair"
 )
 
 
