@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHARED ?= ../shared
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast bench lint format scenes wheel clean
+.PHONY: help demo test test-fast bench lint format scenes puppets wheel clean
 
 help:  ## List these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ format: $(BIN)/.installed  ## Format the code
 
 scenes: $(BIN)/.installed  ## Train the built-in model again into salcheck/assets/scenes
 	$(BIN)/salcheck train --out salcheck/assets/scenes
+
+puppets: $(BIN)/.installed  ## Train the other built-in model again into salcheck/assets/puppets
+	$(BIN)/salcheck train --dataset puppets --out salcheck/assets/puppets
 
 wheel: $(BIN)/.installed  ## Build the wheel into dist/
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -36,6 +36,7 @@ ARCHS = {
         backbone=True,
         published="r-50-1000ep.pth.tar of github.com/facebookresearch/moco-v3",
     ),
+    "puppets": Arch(f"local-dir:{ASSETS / 'puppets'}"),
     "resnet": Arch("resnet50.tv_in1k", paper="layer4.2.conv3"),
     "scenes": Arch(f"local-dir:{ASSETS / 'scenes'}"),
     "swin": Arch("swin_tiny_patch4_window7_224.ms_in1k"),

@@ -270,17 +270,37 @@ def demo(
 
 @app.command()
 def train(
-    out: Annotated[Path, typer.Option(help="Folder for config.json and model.safetensors.", metavar="DIR")] = Path(
-        "scenes"
-    ),
+    dataset: Annotated[
+        str, typer.Option(help="scenes, puppets, mnist, cifar100 or folder (class folders).", metavar="NAME")
+    ] = "scenes",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Where it lies: DIR, or DIR/train for class folders; not for what is drawn.", metavar="DIR"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for config.json and model.safetensors.", metavar="DIR", show_default="the dataset's name"
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Batches of 48 images.", min=1, metavar="N", callback=_number, show_default="600 puppets, else 1600"
+        ),
+    ] = None,
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="Give images each other's labels: a control that can learn nothing true.")
+    ] = False,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
-    """Train the built-in model anew. Use the result as --arch local-dir:DIR."""
+    """Train a small model from nothing. The built-in ones, or your own; use it as --arch local-dir:DIR."""
     from salcheck.models import pick_device
     from salcheck.train import train as train_model
 
-    train_model(out, seed=seed, device=str(pick_device(device)))
+    folder_out = out or Path(folder.canonical("datasets", dataset) + "-shuffled" * shuffle)
+    train_model(folder_out, steps, seed, device=str(pick_device(device)), dataset=dataset, data=data, shuffle=shuffle)
 
 
 def _references(methods: Any, model: Any, reference: Path | None, batch_size: int) -> tuple[Any, Any, list[str]]:

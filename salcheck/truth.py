@@ -183,5 +183,5 @@ class Truth:
         return other
 
 
-KNOW_REGIONS = "take --dataset imagenet with boxes, voc, coco, cub, rsna, siim, nih or scenes"
+KNOW_REGIONS = "take --dataset imagenet with boxes, voc, coco, cub, rsna, siim, nih, scenes or puppets"
 KNOW_PARTS = "take --dataset cub or puppets"

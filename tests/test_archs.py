@@ -2,11 +2,13 @@ import pytest
 import timm
 import torch
 
+from salcheck import folder
 from salcheck.archs import ARCHS, paper_layers
 from salcheck.models import resolve_layer
 from salcheck.view import FEATURES
 from tests.nets import make_images, make_net, make_view
 
+BUILT_IN = {name: row.model for name, row in ARCHS.items() if row.model.startswith("local-dir:")}
 REMOTE = {name: row.model for name, row in ARCHS.items() if not row.model.startswith("local-dir:")}
 # The shapes that the papers or their code give for one image; dino's 196 patches come after a class token.
 PAPER = {
@@ -25,6 +27,13 @@ READ_BY_THE_HEAD = ("dino", "inception", "mocov3", "vgg16_bn")  # the others are
 @pytest.mark.parametrize("model", REMOTE.values(), ids=REMOTE)
 def test_every_row_names_weights_that_timm_has(model):
     assert model in timm.list_pretrained()
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_built_in_model_knows_the_classes_of_the_dataset_of_its_name(name):
+    model = timm.create_model(BUILT_IN[name], pretrained=True)
+    assert tuple(model.pretrained_cfg["label_names"]) == folder.load("datasets", name).CLASSES
+    assert model.pretrained_cfg["input_size"][1] == folder.load("datasets", name).SIZE
 
 
 @pytest.mark.parametrize("name", [name for name in ARCHS if timm.is_model(name)])

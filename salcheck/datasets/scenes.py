@@ -5,7 +5,6 @@ place, rotation, texture, light and noise are random.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from salcheck.datasets import Dataset, Item, Labels, Region
+from salcheck.datasets import _drawing as drawing
+from salcheck.datasets._drawing import SIZE, Array, Box, Depth
 from salcheck.errors import SalcheckError
 
-SIZE = 128
 COUNT = 2000
 SEED_EVALUATION = 20  # the pictures of the dataset
 SEED_TRAINING = 10  # the pictures that the built-in model has seen
 EDITION = 1  # raise it when any pixel changes: maps cached for the older pictures then no longer count
-
-Array = NDArray[np.float64]  # double precision, so that other machines' last bits never reach a pixel
-Box = tuple[slice, slice]
 
 AREA = (0.042, 0.10)  # of the picture; two larger objects could not always be set apart
 STRETCH = 1.07
@@ -79,18 +76,17 @@ def draw(seed: int, index: int, objects: int = 2) -> Scene:
     """
     rng = np.random.default_rng([seed, index, objects])
     classes, areas = _plan(rng, objects)
-    backdrop, colours = _backdrop(rng)
-    light, noise = _light(rng), _noise(rng)
+    canvas, colours = drawing.backdrop(rng)
+    light, noise = drawing.light(rng), drawing.noise(rng)
     outlines = [_OUTLINES[CLASSES[label]] for label in classes]
     radii = [SIZE * math.sqrt(area / (math.pi * fill)) for area, (_, fill) in zip(areas, outlines, strict=True)]
     centres = _centres(rng, np.array(radii) * STRETCH + MARGIN)
     covers = np.zeros((objects, SIZE, SIZE))
     for cover, (depth, _), radius, centre in zip(covers, outlines, radii, centres, strict=True):
-        box = _box(centre, radius * STRETCH)
+        box = drawing.box_around(centre, radius * STRETCH)
         cover[box] = _cover(rng, depth, radius, centre, box)
-        _paint(rng, backdrop, cover, colours, box)
-    image = (np.clip(backdrop * light + noise, 0, 1) * 255 + 0.5).astype(np.uint8)
-    return Scene(np.ascontiguousarray(image.transpose(1, 2, 0)), classes, covers >= 0.5)
+        _paint(rng, canvas, cover, colours, box)
+    return Scene(drawing.finished(canvas * light + noise), classes, covers >= 0.5)
 
 
 def _known(labels: Labels, name: str) -> int:
@@ -135,141 +131,23 @@ def _centres(rng: np.random.Generator, radii: Array) -> Array:
     return np.array([[radii[0]] * 2, [SIZE - radii[1]] * 2])  # opposite corners are always far enough apart
 
 
-def _box(centre: Array, radius: float) -> Box:
-    low, high = np.floor(centre - radius - 1), np.ceil(centre + radius + 1)
-    top, left = (max(0, int(value)) for value in low)
-    bottom, right = (min(SIZE, int(value)) for value in high)
-    return slice(top, bottom), slice(left, right)
-
-
-# Surfaces: textures, light, noise. Colours are in 0..1; planes come first, (3, h, w), which numpy is quicker with.
-
-_PLACES = (np.arange(SIZE) + 0.5) / SIZE
-_WHOLE = (slice(0, SIZE), slice(0, SIZE))
-
-
-def _smooth(knots: int) -> Array:
-    """Weights (SIZE, knots) that spread values at evenly spaced knots smoothly over all pixels."""
-    near = np.maximum(0, 1 - np.abs(_PLACES[:, None] * (knots - 1) - np.arange(knots)))
-    return near * near * (3 - 2 * near)
-
-
-_OCTAVES = tuple(_smooth(knots) for knots in (4, 9, 20, 45))
-
-
-def _clouds(rng: np.random.Generator, box: Box = _WHOLE) -> Array:
-    """Smooth noise of several scales within the box, about -1..1."""
-    persistence = rng.uniform(0.35, 0.8)
-    field = np.zeros((box[0].stop - box[0].start, box[1].stop - box[1].start))
-    for octave, weights in enumerate(_OCTAVES):
-        knots = rng.uniform(-1, 1, (weights.shape[1], weights.shape[1]))
-        field += persistence**octave * (weights[box[0]] @ knots @ weights[box[1]].T)
-    return field * (1 - persistence) * 1.7
-
-
-def _texture(rng: np.random.Generator, colour: Array, box: Box = _WHOLE) -> Array:
-    """A surface (3, h, w) around `colour`: cloudy, veined or striped, never flat."""
-    clouds = _clouds(rng, box)
-    kind = rng.integers(3)
-    if kind == 1:
-        clouds = 1 - 3 * np.abs(clouds)
-    if kind == 2:
-        wave = _ramp(rng, box) * rng.uniform(6, 16) + clouds
-        clouds = 2 * np.abs(wave - 2 * np.round(wave / 2)) - 1 + 0.5 * clouds
-    tint = rng.uniform(0.05, 0.2) * rng.uniform(0.6, 1.2, 3)
-    return colour[:, None, None] + clouds * tint[:, None, None]
-
-
-def _ramp(rng: np.random.Generator, box: Box = _WHOLE) -> Array:
-    """A plane that rises by about one over the picture, 0 in its middle, in a random direction."""
-    angle = rng.uniform(0, 2 * math.pi)
-    down, right = math.sin(angle) * (_PLACES[box[0]] - 0.5), math.cos(angle) * (_PLACES[box[1]] - 0.5)
-    return down[:, None] + right[None, :]
-
-
-def _backdrop(rng: np.random.Generator) -> tuple[Array, Array]:
-    """Two textures (3, SIZE, SIZE) that meet along a wavy line, and their colours (2, 3)."""
-    colours = rng.uniform(0.1, 0.9, (2, 3))
-    height = _ramp(rng) + rng.uniform(-0.4, 0.4) + 0.1 * _clouds(rng)
-    share = np.clip(height * rng.choice([4.0, 30.0, 100.0]) + 0.5, 0, 1)
-    under, over = _texture(rng, colours[0]), _texture(rng, colours[1])
-    return under + share * (over - under), colours
-
-
-def _light(rng: np.random.Generator) -> Array:
-    return rng.uniform(0.85, 1.1) + rng.uniform(0, 0.5) * _ramp(rng)
-
-
-def _noise(rng: np.random.Generator) -> Array:
-    grain = rng.integers(-128, 128, (3, SIZE, SIZE), dtype=np.int8)
-    return grain.astype(np.float64) * (rng.uniform(0.01, 0.08) / 128)
-
-
 def _paint(rng: np.random.Generator, canvas: Array, cover: Array, backs: Array, box: Box) -> None:
     """Lay an object with a colour of its own over the canvas, in place, where `cover` (SIZE, SIZE) says."""
-    colours = rng.uniform(0.05, 0.95, (16, 3))
-    distance = np.sqrt(((colours[:, None] - backs) ** 2).sum(-1)).min(-1)
-    # The first that stands out, else the one that does most.
-    chosen = colours[(distance > CONTRAST).argmax() if distance.max() > CONTRAST else distance.argmax()]
-    part = canvas[:, *box]
-    part += cover[box] * (_texture(rng, chosen, box) - part)
+    drawing.lay(rng, canvas, cover[box], drawing.standing_out(rng, backs, CONTRAST), box)
 
 
-# Outlines: how deep a point lies within the shape (negative outside), in units of the circumscribed circle.
-
-
-def _cover(rng: np.random.Generator, depth: "Depth", radius: float, centre: Array, box: Box) -> Array:
+def _cover(rng: np.random.Generator, depth: Depth, radius: float, centre: Array, box: Box) -> Array:
     """How much of each pixel in the box the object covers, 0..1: turned and slightly stretched at random."""
     angle, stretch = rng.uniform(0, 2 * math.pi), rng.uniform(1 / STRETCH, STRETCH)
-    down = (np.arange(box[0].start, box[0].stop) + 0.5 - centre[0])[:, None]
-    right = (np.arange(box[1].start, box[1].stop) + 0.5 - centre[1])[None, :]
+    down, right = drawing.pixels(box, centre)
     x = (math.cos(angle) * right + math.sin(angle) * down) / (radius * stretch)
     y = (math.cos(angle) * down - math.sin(angle) * right) * (stretch / radius)
     return np.clip(depth(x, y) * radius + 0.5, 0, 1)
 
 
-Depth = Callable[[Array, Array], Array]
-
-
-def _disk(x: Array, y: Array) -> Array:
-    return 1 - np.sqrt(x * x + y * y)
-
-
-def _ring(x: Array, y: Array) -> Array:
-    distance = np.sqrt(x * x + y * y)
-    return np.minimum(1 - distance, distance - 0.55)
-
-
-def _crescent(x: Array, y: Array) -> Array:
-    return np.minimum(_disk(x, y), np.sqrt((x - 0.5) ** 2 + y * y) - 0.75)
-
-
-def _square(x: Array, y: Array) -> Array:
-    return math.sqrt(0.5) - np.maximum(np.abs(x), np.abs(y))
-
-
 def _frame(x: Array, y: Array) -> Array:
-    inside = _square(x, y)
+    inside = drawing.square(x, y)
     return np.minimum(inside, 0.5 * math.sqrt(0.5) - inside)
-
-
-def _cross(x: Array, y: Array) -> Array:
-    x, y = np.abs(x), np.abs(y)
-    return np.minimum(0.954 - np.maximum(x, y), 0.3 - np.minimum(x, y))
-
-
-def _triangle(x: Array, y: Array) -> Array:
-    return 0.5 - np.maximum(y, math.sqrt(0.75) * np.abs(x) - 0.5 * y)
-
-
-def _star(x: Array, y: Array) -> Array:
-    return np.maximum(_triangle(x, y), _triangle(x, -y))
-
-
-def _heart(x: Array, y: Array) -> Array:
-    x, y = np.abs(x), y + 0.1975
-    lobe = 0.5586 - np.sqrt((x - 0.395) ** 2 + (y - 0.395) ** 2)
-    return np.maximum((0.79 - x - np.abs(y)) * math.sqrt(0.5), lobe)
 
 
 def _arrow(x: Array, y: Array) -> Array:
@@ -281,15 +159,15 @@ def _arrow(x: Array, y: Array) -> Array:
 
 # Each outline with the share of its circumscribed circle that it fills.
 _OUTLINES: dict[str, tuple[Depth, float]] = {
-    "disk": (_disk, 1.0),
-    "ring": (_ring, 0.698),
-    "crescent": (_crescent, 0.53),
-    "square": (_square, 0.637),
+    "disk": (drawing.disk, 1.0),
+    "ring": (drawing.ring, 0.698),
+    "crescent": (drawing.crescent, 0.53),
+    "square": (drawing.square, 0.637),
     "frame": (_frame, 0.477),
-    "cross": (_cross, 0.614),
-    "triangle": (_triangle, 0.414),
-    "star": (_star, 0.551),
-    "heart": (_heart, 0.709),
+    "cross": (drawing.cross, 0.614),
+    "triangle": (drawing.triangle, 0.414),
+    "star": (drawing.star, 0.551),
+    "heart": (drawing.heart, 0.709),
     "arrow": (_arrow, 0.469),
 }
 CLASSES = tuple(_OUTLINES)
