@@ -1,5 +1,6 @@
 """The curves of a report as pictures beside its text: methods and controls in one, with their bootstrap bands."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,16 +16,19 @@ from salcheck.section import Curve, Section
 CONTROLS = ("--", ":", "-.", (0, (1, 4)), (0, (5, 5)))  # line styles: controls and floors are grey
 CONTROL, FLOOR = "0.45", "0.15"
 GREY = 0.05  # colours whose parts differ by less are grey
+TITLE = 56  # characters that fit beside the picture
 LONG = 28  # characters of all ticks together: more do not fit side by side
 
 
 def draw_pictures(report: Report, text: Path) -> dict[tuple[int, str], str]:
-    """Writes `<text>-run<run>-<metric>.png` for every curve of the report; their names by (run, metric)."""
+    """Writes `<text>-run<run>-<metric>.png` for every curve of the report that is no other's copy; their names by (run,
+    metric).
+    """
     names = {}
     for section in report.sections:
         for metric, shown in section.question.metrics.items():
             curves = [curve for curve in section.curves if curve.metric == metric and len(curve.levels) > 1]
-            if shown.curve and curves:
+            if shown.curve and curves and metric not in section.copies:
                 name = f"{text.stem}-run{section.about['run']}-{metric}.png"
                 _draw(text.with_name(name), section, metric, curves)
                 names[section.about["run"], metric] = name
@@ -43,7 +47,7 @@ def _draw(file: Path, section: Section, metric: str, curves: Sequence[Curve]) ->
     axis.set_title(f"{about['question']}, {about['subject']}, {about['dataset']}", fontsize=9, parse_math=False)
     _ticks(axis, section, sorted({float(level) for curve in curves for level in curve.levels}))
     axis.set_xlabel(section.question.level)
-    axis.set_ylabel(section.question.metrics[metric].title, fontsize=8)
+    axis.set_ylabel(textwrap.fill(section.question.metrics[metric].title, TITLE), fontsize=8)
     axis.margins(x=0.02)
     axis.grid(alpha=0.3, linewidth=0.5)
     figure.legend(loc="outside right upper", fontsize=8, frameon=False, title="mean, 95 % band", title_fontsize=7)

@@ -105,11 +105,11 @@ def _tests(stored: Stored, lines: Sequence["Line"], pairs: int) -> list[str]:
             f"CI: percentile bootstrap of the median, {bootstrap}."
         )
     if pairs:
-        interval = "" if threshold is not None else " CI of a mean and"
+        interval = "CI" if threshold is not None else "CI of a mean and"
         said.append(
             f"Differences: paired by image, two-sided Wilcoxon signed-rank test, zero_method={ZERO_METHOD}, and t; "
             f"Holm over the {pairs} comparisons of this run; effect: rank-biserial, positive where the first is better;"
-            f"{interval} of a mean difference: percentile bootstrap, {bootstrap}."
+            f" {interval} of a mean difference: percentile bootstrap, {bootstrap}."
         )
     elif threshold is None:
         said.append(f"CI of a mean: percentile bootstrap, {bootstrap}.")

@@ -128,6 +128,11 @@ class Section:
     def parameters(self) -> dict[str, Any]:
         return json.loads(self.about["parameters"])
 
+    @cached_property
+    def copies(self) -> dict[str, str]:
+        """Metrics that say of every method what one before them says, and that one."""
+        return _copies(self.curves)
+
     @property
     def metric(self) -> Metric:
         """The one that the claim is on."""
@@ -194,8 +199,21 @@ def make_section(store: Store, about: Mapping[str, Any], question: Question) -> 
     pairs = _pairs(stored) if question.paired else []
     lines = _lines(stored, entries, pairs)
     curves, chosen = _curves(stored)
-    remarks = [*remarks_of(stored, lines, len(pairs)), *chosen]
+    same = ", ".join(f"{name} is {other}" for name, other in _copies(curves).items())
+    remarks = [*remarks_of(stored, lines, len(pairs)), *chosen, *([f"The same throughout: {same}."] if same else [])]
     return Section(stored.question, about, lines, pairs, curves, remarks, aurocs(stored))
+
+
+def _copies(curves: Sequence[Curve]) -> dict[str, str]:
+    """Metrics whose curves, of several levels, are another's before them, method by method; and that other."""
+    told: dict[bytes, str] = {}
+    found = {}
+    for metric in dict.fromkeys(curve.metric for curve in curves if len(curve.levels) > 1):
+        own = [curve for curve in curves if curve.metric == metric]
+        content = b"".join(curve.method.encode() + curve.n.tobytes() + curve.mean.tobytes() for curve in own)
+        if told.setdefault(content, metric) != metric:
+            found[metric] = told[content]
+    return found
 
 
 @dataclass(frozen=True)

@@ -419,3 +419,16 @@ def test_why_images_are_excluded_is_said_where_it_is_not_for_their_class_alone(s
     section = ask(store, {"gradcam": [*GOOD, *notes], "random": [*BAD, *notes]})
     said = " ".join(section.remarks)
     assert "excluded: 2 (not correctly classified), 1 (several objects of the class); reference" in said
+
+
+def test_a_curve_that_is_another_s_copy_is_named_once_and_drawn_once(store):
+    curve = [[1.0, 0.5], [0.8, 0.4]]
+    run = add_run(
+        store, {"gradcam": [0.1, 0.2]}, question="sanity", metric="excess", levels=(0.0,), roles=["top1"], threshold=0.0
+    )
+    for metric, values in (("spearman_abs", curve), ("spearman_abs_frozen", curve), ("ssim", [[1.0, 0.5], [0.8, 0.3]])):
+        add_metric(store, run, "gradcam", metric, values, levels=(1.0, 2.0))
+    (section,) = make_report(store).sections
+    assert section.copies == {"spearman_abs_frozen": "spearman_abs"}
+    assert "The same throughout: spearman_abs_frozen is spearman_abs." in section.remarks
+    assert {curve.metric for curve in section.curves} >= {"spearman_abs_frozen", "ssim"}

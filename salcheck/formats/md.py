@@ -146,7 +146,7 @@ def _means(section: Section) -> list[str]:
     rows = []
     for name, metric in section.question.metrics.items():
         curves = {curve.method: curve for curve in section.curves if curve.metric == name}
-        if name == section.question.metric or not curves:
+        if name == section.question.metric or name in section.copies or not curves:
             continue
         for level in _short(list(curves.values())):
             place = "" if level == 0 and not metric.curve else _text(section.level_name(level))
