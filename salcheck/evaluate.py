@@ -11,7 +11,7 @@ from typing import Any
 
 from salcheck import folder, parameters, references, schema
 from salcheck.datasets import Dataset, Item
-from salcheck.diagnostics import GIVEN
+from salcheck.diagnostics import GIVEN, needed
 from salcheck.errors import SalcheckError
 from salcheck.loader import ahead
 from salcheck.methods import Method, controls, fitting, parse_method, the_model
@@ -21,7 +21,7 @@ from salcheck.run import Run
 from salcheck.sample import draw, hold_out
 from salcheck.shard import Shard
 from salcheck.store import Store
-from salcheck.truth import KNOW_REGIONS
+from salcheck.truth import required
 
 
 def parse_question(text: str) -> Question:
@@ -151,7 +151,11 @@ def make_run(
     items, source, shared = split(dataset, reference_data, len(dataset) if made else n, seed, allow_overlap)
     if not items:
         raise SalcheckError(f"no images to evaluate: {dataset.name} has {len(dataset)}, and half of it is held out")
+    others = diagnostic.subjects(model, **question.parameters) if hasattr(diagnostic, "subjects") else {}
     methods, notes = fitting(joined(methods, question), model, source)
+    for other in others.values():
+        methods, more = fitting(methods, other, source)
+        notes += more
     needs = [need for method in methods for need in method.needs]
     for own in filter(None, (references.own_images(need, model) for need in needs)):
         shared = max(shared, _overlap(items, dataset, own, allow_overlap))
@@ -160,10 +164,9 @@ def make_run(
         dataset = diagnostic.prepare(pool, model, n, seed, batch_size, cache, progress, **question.parameters)
         items = list(dataset.items)
     build = functools.partial(references.build, needs, dataset=source, cache=cache, batch_size=batch_size)
-    if dataset.regions is None and "truth" in inspect.signature(diagnostic.score).parameters:
-        raise SalcheckError(f"{question.name} asks where objects are, and {dataset.name} does not say: {KNOW_REGIONS}")
+    if needed(diagnostic):
+        required(dataset, needed(diagnostic))
     built = build(model=model, progress=progress)
-    others = diagnostic.subjects(model, **question.parameters) if hasattr(diagnostic, "subjects") else {}
     named = diagnostic.level_names(**question.parameters) if hasattr(diagnostic, "level_names") else list(others)
     return Run(
         question=question,
@@ -279,9 +282,9 @@ def summary(store: Store, run: Run, run_id: int) -> str:
     """One line on what the run holds, and which command shows it."""
     notes = store.query(
         "SELECT note, COUNT(DISTINCT image_id) AS n FROM scores WHERE run_id = :run AND metric = :metric"
-        " AND note IS NOT NULL AND note NOT LIKE 'blank%' GROUP BY note ORDER BY n DESC",
-        run=run_id,
-        metric=run.question.metric,
+        " AND note IS NOT NULL AND note NOT LIKE 'blank%' GROUP BY note"
+        " HAVING COUNT(DISTINCT method_id) = :methods ORDER BY n DESC",
+        **{"run": run_id, "metric": run.question.metric, "methods": len(run.methods)},
     )
     left_out = "; ".join(f"{n} {note}" for note, n in notes.itertuples(index=False))
     return (

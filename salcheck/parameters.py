@@ -64,7 +64,8 @@ def _unknown(kind: str, key: str, there: list[str]) -> str:
 def _read(where: str, text: str, kind: Any) -> Any:
     """`text` as the annotated type of the parameter."""
     if typing.get_origin(kind) is tuple:
-        return tuple(_read(where, piece.strip(), typing.get_args(kind)[0]) for piece in text.split("+"))
+        pieces = [piece.strip() for piece in text.split("+")] if text.strip() else []
+        return tuple(_read(where, piece, typing.get_args(kind)[0]) for piece in pieces)
     if typing.get_origin(kind) is typing.Literal:
         choices = [str(choice) for choice in typing.get_args(kind)]
         if text in choices:

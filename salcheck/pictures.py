@@ -13,6 +13,7 @@ from salcheck.folder import one_line
 from salcheck.report import Report
 from salcheck.section import Curve, Section
 
+STYLES = ("-", (0, (6, 1)), (0, (3, 1, 1, 1)))  # of methods, one after another when the colours are used up
 CONTROLS = ("--", ":", "-.", (0, (1, 4)), (0, (5, 5)))  # line styles: controls and floors are grey
 CONTROL, FLOOR = "0.45", "0.15"
 GREY = 0.05  # colours whose parts differ by less are grey
@@ -40,7 +41,7 @@ def _draw(file: Path, section: Section, metric: str, curves: Sequence[Curve]) ->
     axis = figure.subplots()
     colours = [c for name in ("tab10", "Dark2") for c in matplotlib.color_sequences[name] if max(c) - min(c) > GREY]
     for place, curve in enumerate(curve for curve in curves if not curve.control and not curve.floor):
-        _line(axis, curve, colours[place % len(colours)], "-")
+        _line(axis, curve, colours[place % len(colours)], STYLES[place // len(colours) % len(STYLES)])
     for place, curve in enumerate(curve for curve in curves if curve.floor or curve.control):
         _line(axis, curve, FLOOR if curve.floor else CONTROL, CONTROLS[place % len(CONTROLS)])
     about = section.about

@@ -17,7 +17,7 @@ from salcheck.verdicts import listing
 
 SETTINGS = ["model", "weights", "layer", "transform", "device", "dtype", "dataset_digest", "parameters"]
 CUT_ALIKE = ("model", "weights", "layer", "dtype")  # two runs in which a method's maps of an image are the same
-PLACES = {"mosaic": "own cell", "scenes": "own object"}  # questions that say where the maps of rq1 lie
+PLACES = {"mosaic": "own cell", "scenes": "own of both objects"}  # questions that say where the maps of rq1 lie
 
 RUNS = """
 SELECT runs.id AS run, question, arch, models.name AS model, layer, weights, models.device, dtype,
@@ -91,12 +91,13 @@ def _about(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _with_places(store: Store, section: Section, runs: pd.DataFrame, made: Mapping[int, Section]) -> Section:
-    """The section, and where its methods' maps lie, as far as this model was asked that in another run.
+    """The section, and where its methods' maps lie, as far as this model was asked that: in the run of the most images,
+    the newest of equals.
 
     A claim that holds is qualified for methods that do no better there than chance, a control or a floor.
     """
     alike = runs[(runs[list(CUT_ALIKE)] == [section.about[name] for name in CUT_ALIKE]).all(axis=1)]
-    newest = alike[alike["question"].isin(list(PLACES))].groupby("question").tail(1)
+    newest = alike[alike["question"].isin(list(PLACES))].sort_values("drawn", kind="stable").groupby("question").tail(1)
     places = [
         _place(made.get(row["run"]) or make_section(store, row, QUESTIONS[row["question"]]))
         for row in newest.to_dict("records")
@@ -110,7 +111,7 @@ def _with_places(store: Store, section: Section, runs: pd.DataFrame, made: Mappi
     words = "; ".join(
         f"{place.question} (run {place.run}): mean {place.title}, chance {place.chance:g}" for place in places
     )
-    told = f"Where the same methods' maps of this model lie, on other images: {words}."
+    told = f"Where the same methods' maps of this model lie, asked apart: {words}."
     lines = [_qualified(section, line, places) for line in section.lines]
     return dataclasses.replace(section, places=places, lines=lines, remarks=[*section.remarks, told])
 
@@ -134,4 +135,6 @@ def _qualified(section: Section, line: Line, places: Sequence[Place]) -> Line:
     wrong = [place.question for place in places if line.method in place.means and line.method not in place.right]
     if line.verdict != section.question.claim or not wrong:
         return line
-    return dataclasses.replace(line, verdict=f"{line.verdict}, but not in the right place ({listing(wrong)})")
+    return dataclasses.replace(
+        line, verdict=f"{line.verdict}, but not shown to be in the right place ({listing(wrong)})"
+    )

@@ -35,10 +35,12 @@ class Pair:
     comparison: Comparison
     holm: float | None
     holm_t: float | None
+    gain: float  # the mean difference, positive where the first is better
 
     @property
     def better(self) -> bool:
-        return self.holm is not None and self.holm < ALPHA and (self.comparison.effect or 0) > 0
+        """By ranks, and in the mean too: where these disagree, neither is a claim."""
+        return self.holm is not None and self.holm < ALPHA and (self.comparison.effect or 0) > 0 and self.gain > 0
 
 
 @dataclass(frozen=True)
@@ -296,6 +298,7 @@ def _pairs(stored: Stored) -> list[Pair]:
             dataclasses.replace(comparison, low=_number(below), high=_number(above)),
             holm=rank,
             holm_t=mean,
+            gain=(1 if higher else -1) * (comparison.difference or 0.0),
         )
         for (level, method, other), comparison, below, above, rank, mean in zip(
             there, told, low, high, ranks, means, strict=True

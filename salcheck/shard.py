@@ -17,7 +17,8 @@ from salcheck import folder, regions
 from salcheck.cache import MapFile
 from salcheck.chunks import out_of_memory
 from salcheck.datasets import Item
-from salcheck.diagnostics import GIVEN, Seen
+from salcheck.diagnostics import GIVEN, Seen, needed
+from salcheck.errors import SalcheckError
 from salcheck.loader import Chunk, read_now
 from salcheck.methods import Method
 from salcheck.models import Model
@@ -32,6 +33,7 @@ from salcheck.truth import Truth
 from salcheck.view import View
 
 TOP = 5  # predictions stored per image
+FEW = "excluded: it has too few labels"
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Shard:
         self._files: dict[tuple[str, str], MapFile] = {}
         self._diagnostic = folder.load("diagnostics", run.question.diagnostic)
         self._given = [name for name in GIVEN if name in inspect.signature(self._diagnostic.score).parameters]
+        self._knows = needed(self._diagnostic)
         self.model_id, self.run_id, self._images, self._methods = register(run, store)
 
     def plans(self) -> Iterator[Plan]:
@@ -156,15 +159,17 @@ class Shard:
         view = self._view(chunk, self.run.model)
         ranked, rows.predictions = self._predictions(plan, chunk, view)
         classes = [self._classes(item, ranks) for item, ranks in zip(chunk.read, ranked, strict=True)]
+        if None in classes:  # no map of such an image is made: in the cache it would pass for one of its classes
+            rows.extend(self._noted(plan, {i.key: FEW for i, u in zip(chunk.read, classes, strict=True) if u is None}))
+            rows.extend(self._score(plan, _only(chunk, [index for index, u in enumerate(classes) if u is not None])))
+            return rows
         truth = Truth(self.run.dataset, chunk.read, chunk.sizes, self.run.model.transform, self.run.model.device)
-        faults = truth.faults if "truth" in self._given else [None] * len(chunk.read)
-        found = zip(chunk.read, ranked, classes, faults, strict=True)
-        notes = [self._excluded(item, *facts) or fault for item, *facts, fault in found]
+        faults = truth.faults(self._knows) if self._knows else [None] * len(chunk.read)
+        found = zip(chunk.read, ranked, faults, strict=True)
+        notes = [self._excluded(item, ranks) or fault for item, ranks, fault in found]
         rows.extend(self._noted(plan, {i.key: note for i, note in zip(chunk.read, notes, strict=True) if note}))
         kept = [index for index, note in enumerate(notes) if note is None]
-        roles = range(len(self.run.question.roles))
-        asked = torch.tensor([[u[m] if u else 0 for m in roles] for u in classes], dtype=torch.long)
-        asked = asked.to(self.run.model.device)
+        asked = torch.tensor(classes, dtype=torch.long, device=self.run.model.device).view(len(classes), -1)
         seen = self._part(chunk, view, truth, kept)
         exact = self._view(chunk, dataclasses.replace(self.run.model, amp=None))  # runs nothing unless it is asked
         for method in plan.todo:
@@ -205,19 +210,17 @@ class Shard:
         ]
         return [c if sound else [] for c, sound in zip(top.tolist(), finite, strict=True)], rows
 
-    def _excluded(self, item: Item, ranks: list[int], classes: list[int]) -> str | None:
+    def _excluded(self, item: Item, ranks: list[int]) -> str | None:
         if not ranks:
             return "the model's scores are not finite"
         if self.run.correct_only and ranks[0] not in item.labels:
             return "excluded: not correctly classified"
-        if self.run.question.roles and not classes:
-            return "excluded: it has too few labels"
         return None
 
-    def _classes(self, item: Item, ranks: list[int]) -> list[int]:
-        """The class of every role, none where the image has not so many."""
-        found = [self._class(role, item, ranks) for role in self.run.question.roles]
-        return [] if None in found else [u for u in found if u is not None]
+    def _classes(self, item: Item, ranks: list[int]) -> list[int] | None:
+        """The class of every role, None where the image has not so many; 0 where no score is finite."""
+        found = [self._class(role, item, ranks) if ranks else 0 for role in self.run.question.roles]
+        return None if None in found else [u for u in found if u is not None]
 
     def _class(self, role: str, item: Item, ranks: list[int]) -> int | None:
         if role == RANDOM:
@@ -315,15 +318,19 @@ class Shard:
         return dict(self.run.question.parameters) | {name: given[name] for name in self._given}
 
     def _example(self, u: int) -> tuple[Tensor, Truth] | None:
-        """The first image of the dataset that shows class u, as the model is fed it, and what is known of it."""
+        """The first image of the dataset that shows class u and can be read, as the model is fed it, and what is known
+        of it.
+        """
         run = self.run
-        item = next((item for item in run.dataset.items if u in item.labels), None)
-        if item is None:
-            return None
-        image = run.dataset.read(item)
-        return run.model.batch([run.model.transform(image)])[0], Truth(
-            run.dataset, [item], [image.size], run.model.transform, run.model.device
-        )
+        for item in (item for item in run.dataset.items if u in item.labels):
+            try:
+                image = run.dataset.read(item)
+            except SalcheckError:
+                continue
+            truth = Truth(run.dataset, [item], [image.size], run.model.transform, run.model.device)
+            if not self._knows or truth.faults(self._knows) == [None]:
+                return run.model.batch([run.model.transform(image)])[0], truth
+        return None
 
     def _noted(self, plan: Plan, notes: Mapping[str, str]) -> Rows:
         """A row without a number for every method and every image that has a note, by its key."""
@@ -361,6 +368,17 @@ def _told(value: float, gap: str) -> tuple[float | None, str | None]:
 def fact_name(name: str, values: Tensor) -> str:
     """A fact's name in the database: what is true or false is to be counted, a number ends in ` =`."""
     return name if values.dtype == torch.bool else f"{name} ="
+
+
+def _only(chunk: Chunk, rows: Sequence[int]) -> Chunk:
+    """Some of the images that were read; their tensors and sizes, where these are there."""
+    return replace(
+        chunk,
+        read=[chunk.read[row] for row in rows],
+        tensors=[chunk.tensors[row] for row in rows if chunk.tensors],
+        sizes=[chunk.sizes[row] for row in rows if chunk.sizes],
+        failures={},
+    )
 
 
 def halves(chunk: Chunk) -> list[Chunk]:

@@ -1,6 +1,7 @@
 """What is known of where things are, in pixels of what the model is fed."""
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from torch import Tensor
 from salcheck.datasets import Dataset, Item, Region
 from salcheck.errors import SalcheckError
 
+LEAST = 4  # pixels: of fewer the interpolation of a ramp says too little
 OUTSIDE = 0  # what a transform fills borders with; ramps are above
 NOT_PLAIN = "this model's transform does more than scale and crop: where objects land is not known"
 
@@ -45,13 +47,19 @@ class Frame:
         return region.mask[row.clip(0, height - 1)][:, column.clip(0, width - 1)] & inside
 
 
+@functools.lru_cache(maxsize=1024)
 def frame_of(transform: Callable[[Image.Image], Any], size: tuple[int, int]) -> Frame:
     """Where timm's eval transform takes an image of (width, height) pixels.
 
     It is shown two ramps, of each pixel's own x and y, and asked where they went: whatever resizes and crops it is made
-    of, no step is known by its name. Raises SalcheckError for one that does more than scale and crop.
+    of, no step is known by its name. Raises SalcheckError for one that does more than scale and crop,
+    and for an image of a few pixels.
     """
     width, height = size
+    if min(size) < LEAST:
+        raise SalcheckError(
+            f"an image of {width}x{height} pixels is too small to say where its objects land: leave it out"
+        )
     ramps = [
         np.broadcast_to(np.arange(width, dtype=np.float32) + 0.5, (height, width)),
         np.broadcast_to(np.arange(height, dtype=np.float32)[:, None] + 0.5, (height, width)),
@@ -113,8 +121,8 @@ class Truth:
 
     @cached_property
     def frames(self) -> list[Frame]:
-        known = {size: frame_of(self.transform, size) for size in dict.fromkeys(self.sizes)}
-        return [known[size] for size in self.sizes]
+        """Raises SalcheckError where one is not known."""
+        return [frame_of(self.transform, size) for size in self.sizes]
 
     @cached_property
     def regions(self) -> list[list[tuple[Region, Tensor]]]:
@@ -122,29 +130,24 @@ class Truth:
 
         Raises SalcheckError for a dataset that knows no places, or whose annotation is broken.
         """
-        placed = []
-        for found, frame in zip(self._found, self.frames, strict=True):
-            if isinstance(found, SalcheckError):
-                raise found
-            placed.append([(one, torch.from_numpy(frame.mask(one)).to(self.device)) for one in found])
-        return placed
+        read = required(self.dataset, "regions")
+        return [
+            [(one, torch.from_numpy(frame.mask(one)).to(self.device)) for one in read(item)]
+            for item, frame in zip(self.items, self.frames, strict=True)
+        ]
 
-    @property
-    def faults(self) -> list[str | None]:
-        """What is wrong with the annotation of each image, None where nothing is."""
-        return [str(found) if isinstance(found, SalcheckError) else None for found in self._found]
+    def faults(self, kind: str) -> list[str | None]:
+        """What is wrong with the `regions` or `parts` of each image or with its size, None where nothing is."""
+        read = required(self.dataset, kind)
+        return [self._fault(read, item, size) for item, size in zip(self.items, self.sizes, strict=True)]
 
-    @cached_property
-    def _found(self) -> list[Sequence[Region] | SalcheckError]:
-        if self.dataset.regions is None:
-            raise SalcheckError(f"{self.dataset.name} does not say where its objects are: {KNOW_REGIONS}")
-        read: list[Sequence[Region] | SalcheckError] = []
-        for item in self.items:
-            try:
-                read.append(self.dataset.regions(item))
-            except SalcheckError as error:
-                read.append(error)
-        return read
+    def _fault(self, read: Callable[[Item], Any], item: Item, size: tuple[int, int]) -> str | None:
+        try:
+            read(item)
+            frame_of(self.transform, size)
+        except SalcheckError as error:
+            return str(error)
+        return None
 
     def masks(self, classes: Tensor) -> Tensor:
         """Bool (B, M, H, W): all pixels of any region of the class, for classes (B, M)."""
@@ -160,10 +163,9 @@ class Truth:
     @cached_property
     def parts(self) -> Located:
         """Raises SalcheckError for a dataset that knows no parts."""
-        parts = self.dataset.parts
-        if parts is None:
-            raise SalcheckError(f"{self.dataset.name} does not know the parts of its objects: {KNOW_PARTS}")
-        found = np.stack([parts.of(item) for item in self.items])
+        read, parts = required(self.dataset, "parts"), self.dataset.parts
+        assert parts is not None
+        found = np.stack([read(item) for item in self.items])
         points = np.stack([frame.points(one[:, :2]) for frame, one in zip(self.frames, found, strict=True)])
         H, W = self.frames[0].size
         inside = ((points >= 0) & (points < [W, H])).all(-1)
@@ -177,10 +179,18 @@ class Truth:
     def part(self, rows: Sequence[int]) -> "Truth":
         """That of some of the images."""
         items, sizes = [self.items[row] for row in rows], [self.sizes[row] for row in rows]
-        other = Truth(self.dataset, items, sizes, self.transform, self.device)
-        if "_found" in vars(self):
-            vars(other)["_found"] = [self._found[row] for row in rows]
-        return other
+        return Truth(self.dataset, items, sizes, self.transform, self.device)
+
+
+def required(dataset: Dataset, kind: str) -> Callable[[Item], Any]:
+    """How a dataset's `regions` or `parts` are read; raises SalcheckError for one that knows none."""
+    if kind == "parts":
+        if dataset.parts is None:
+            raise SalcheckError(f"{dataset.name} does not know the parts of its objects: {KNOW_PARTS}")
+        return dataset.parts.of
+    if dataset.regions is None:
+        raise SalcheckError(f"{dataset.name} does not say where its objects are: {KNOW_REGIONS}")
+    return dataset.regions
 
 
 KNOW_REGIONS = "take --dataset imagenet with boxes, voc, coco, cub, rsna, siim, nih, scenes or puppets"

@@ -19,7 +19,9 @@ def margin(pair: "Pair", question: Question) -> tuple[float, float]:
 
 
 def _passes(entry: "Entry") -> bool:
-    return entry.summary.wilcoxon is not None and entry.summary.wilcoxon < ALPHA
+    """By ranks, and by the median too: a test of ranks can reject where most scores lie on the other side."""
+    summary = entry.summary
+    return summary.wilcoxon is not None and summary.wilcoxon < ALPHA and (summary.beyond or 0) > 0.5
 
 
 def verdict(
@@ -37,7 +39,7 @@ def verdict(
         told = kind if question.threshold is None else f"{kind}: {'passes' if passes else 'does not pass'}"
     elif not question.claim:
         told = "no claim"
-    elif question.threshold is not None and (p is None or p >= ALPHA):
+    elif question.threshold is not None and (p is None or p >= ALPHA or not passes):
         told = f"not {question.claim}"
     elif question.threshold is None and not beside:
         told = "no control to compare with"

@@ -37,7 +37,7 @@ class Bench:
         self.model = load_model(drawn or f"local-dir:{made / 'model'}", device="cpu")
         if drawn:
             whole = engine.open_data(drawn, None, self.model, 0)
-            self.data = dataclasses.replace(whole, items=whole.items[:40])
+            self.data = dataclasses.replace(whole, items=whole.items[:120])
         else:
             self.data = engine.open_data("folder", made / "images", self.model, 0)
         self.forwards = 0

@@ -254,7 +254,7 @@ def test_a_map_in_the_right_place_keeps_its_claim_and_another_is_qualified(store
     )
     found = lines(store, question="rq1")
     assert found["case"].verdict == "class-distinct"
-    assert found["gradcam"].verdict == "class-distinct, but not in the right place (mosaic)"
+    assert found["gradcam"].verdict == "class-distinct, but not shown to be in the right place (mosaic)"
     assert found["layercam"].verdict == "not class-distinct"
     (section,) = make_report(store, run=number).sections
     (place,) = section.places
@@ -271,7 +271,10 @@ def test_a_map_that_beats_the_controls_and_not_chance_is_not_in_the_right_place(
     scores = {"case": [value - 0.05 for value in CELL], "random": [value - 0.2 for value in CELL]}
     number = add_run(store, scores, **PLACED)
     assert lines(store, run=number)["case"].verdict == "better than every control"
-    assert lines(store, question="rq1")["case"].verdict == "class-distinct, but not in the right place (mosaic)"
+    assert (
+        lines(store, question="rq1")["case"].verdict
+        == "class-distinct, but not shown to be in the right place (mosaic)"
+    )
 
 
 def test_no_evidence_stays_no_evidence_wherever_the_map_lies(store):

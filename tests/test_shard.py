@@ -98,6 +98,19 @@ def test_an_image_with_too_few_labels_is_left_out_by_name(ask):
     assert set(own["note"].dropna()) == {"excluded: it has too few labels"}
 
 
+def test_no_map_of_a_class_that_an_image_does_not_have_is_kept_for_another_question(ask):
+    """VOC's and COCO's images show one class or several: those of one have no second map, and their first is theirs."""
+    data = pictures(labels=lambda index: (1 + index % 3,) if index % 2 else (1 + index % 3, 5))
+
+    def score(view, classes, maps, *, explain):
+        assert torch.allclose(maps, explain(view, classes), atol=1e-6)
+        return told(classes[:, 0])
+
+    ask(data, roles=("label1", "label2"), score=score)
+    _, rows, _ = ask(data, roles=("label1",), score=score)
+    assert rows[rows["method"] == "gradcam"]["value"].notna().sum() >= 6
+
+
 def test_a_random_class_is_none_of_the_image_s_and_the_same_for_a_seed(ask):
     seen = []
 
@@ -152,8 +165,24 @@ def test_a_dataset_that_knows_no_places_is_refused_before_anything_is_done(ask):
     def score(view, classes, maps, *, truth):
         raise AssertionError("asked")
 
-    with pytest.raises(SalcheckError, match="fake asks where objects are, and made does not say"):
+    with pytest.raises(SalcheckError, match="made does not say where its objects are"):
         ask(dataclasses.replace(pictures(), regions=None), score=score)
+
+
+def test_an_image_of_a_few_pixels_is_a_note_on_it(ask):
+    data = pictures()
+    read = data.read
+    data = dataclasses.replace(
+        data, read=lambda item: Image.new("RGB", (1, 40)) if item.key == "image-2" else read(item)
+    )
+    _, rows, _ = ask(
+        data,
+        roles=("label1",),
+        score=lambda view, classes, maps, *, truth: told(truth.masks(classes).flatten(1).sum(1)),
+    )
+    own = rows[rows["method"] == "gradcam"].set_index("key")
+    assert "too small to say where its objects land" in own["note"]["image-2"]
+    assert own["value"].notna().sum() == 5
 
 
 def test_images_can_be_made_of_those_of_a_dataset(ask, model):

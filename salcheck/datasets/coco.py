@@ -121,7 +121,8 @@ def _images(data: Any, folder: Path, known: dict[int, int]) -> list[_Image]:
 
 
 def _labels(image: _Image, known: dict[int, int]) -> tuple[int, ...]:
-    return by_area([(known[one["category_id"]], float(_get(one, "area", (int, float)))) for one in image.objects])
+    areas = [_numbers([_get(one, "area", (int, float))], 1, f"{TABLE}, area")[0] for one in image.objects]
+    return by_area([(known[one["category_id"]], area) for one, area in zip(image.objects, areas, strict=True)])
 
 
 def _region(entry: dict[str, Any], picture: Picture, known: dict[int, int]) -> Region:
@@ -140,7 +141,10 @@ def _region(entry: dict[str, Any], picture: Picture, known: dict[int, int]) -> R
 def _mask(drawn: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
     width, height = size
     if isinstance(drawn, list):
-        return np.logical_or.reduce([from_polygon(_polygon(one, size), height, width) for one in drawn])
+        mask = np.zeros((height, width), dtype=bool)
+        for one in drawn:  # all at once they would fill the memory
+            mask |= from_polygon(_polygon(one, size), height, width)
+        return mask
     if not isinstance(drawn, dict) or drawn.get("size") != [height, width]:
         raise SalcheckError(f"a segmentation is a list of polygons, or run lengths with 'size' [{height}, {width}]")
     counts = drawn.get("counts")

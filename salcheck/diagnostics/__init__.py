@@ -22,6 +22,7 @@ It may have
                            other models that the images are shown to, each with references of its own; the names are
                            those of the levels 1, 2, ...
     level_names(**parameters) -> names of the levels 1, 2, ... of a diagnostic without subjects
+    KNOWS = "parts"        of what a dataset knows, it reads the parts; with `truth` and without this, the regions
     IMAGES = False         it reads the maps alone, and images need not be read where the maps are stored
 
 The first line of its docstring is its help. Every score is of one image: no mean, no test, no rank is taken here.
@@ -32,8 +33,10 @@ pixels (`road`, `deletion`, `insertion`) rank those at and below zero too, equal
 of other images at every level.
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -41,6 +44,12 @@ from torch import Tensor
 from salcheck.view import View
 
 GIVEN = ("explain", "told", "truth", "subjects", "example")  # keywords that the engine fills in
+
+
+def needed(diagnostic: ModuleType) -> str:
+    """What a dataset must know for a diagnostic: `regions`, `parts` or, where it asks for no truth, nothing."""
+    return getattr(diagnostic, "KNOWS", "regions") if "truth" in inspect.signature(diagnostic.score).parameters else ""
+
 
 NOT_FINITE = "the model's scores of a changed image are not finite"
 GAP = "undefined for this image"

@@ -53,6 +53,7 @@ from salcheck.regions import Order, check_percent, order, set_size
 from salcheck.truth import Located, Truth
 from salcheck.view import View
 
+KNOWS = "parts"
 UNKNOWN = "excluded: it is not known in which parts its two classes differ"
 ALIKE = "excluded: its two classes differ in no visible part"
 
@@ -92,7 +93,7 @@ def score(
     true, marked = (differ & parts.visible)[:, None], _marked(found, parts, sizes)
     hits, of_true, of_marked = (one.sum(-1).double() for one in (true & marked, true, marked))
     precision, base_rate = hits / of_marked, of_true[:, 0] / parts.visible.sum(-1)
-    f1, piou = 2 * hits / (of_true + of_marked), _piou(view, classes, parts, marked, sizes, explain, example)
+    f1, piou = 2 * hits / (of_true + of_marked), _piou(view, classes, truth, marked, sizes, explain, example)
     values = {
         "f1": f1.nanmean(-1),
         "lift": (precision - base_rate[:, None]).nanmean(-1),
@@ -137,7 +138,7 @@ def _marked(found: Order, parts: Located, sizes: Sequence[int]) -> Tensor:
 def _piou(
     view: View,
     classes: Tensor,
-    parts: Located,
+    truth: Truth,
     marked: Tensor,
     sizes: Sequence[int],
     explain: Callable[[View, Tensor], Tensor],
@@ -145,18 +146,20 @@ def _piou(
 ) -> Tensor:
     """PIoU (B, L), NaN where either side marks nothing, or no image shows b."""
     piou = torch.full(marked.shape[:2], torch.nan, dtype=torch.float64, device=marked.device)
-    rows, others, theirs = _examples(view, classes, example)
+    rows, others, theirs = _examples(view, classes, truth, example)
     if others is None or theirs is None:
         return piou
     maps = explain(others, classes[rows].flip(1))[:, 0]
-    both = (parts.visible[rows] & theirs.visible)[:, None]
+    both = (truth.parts.visible[rows] & theirs.visible)[:, None]
     Q, C = marked[rows] & both, _marked(order(maps, view.size), theirs, sizes) & both
     shares = (Q & C).sum(-1).double() / (Q | C).sum(-1)
     piou[rows] = shares.masked_fill(~(Q.any(-1) & C.any(-1)), torch.nan)
     return piou
 
 
-def _examples(view: View, classes: Tensor, example: Example) -> tuple[list[int], View | None, Located | None]:
+def _examples(
+    view: View, classes: Tensor, truth: Truth, example: Example
+) -> tuple[list[int], View | None, Located | None]:
     """The images that have a counterpart of class b, and these counterparts with their parts: the same for all methods,
     so that the view keeps them.
     """
@@ -164,7 +167,8 @@ def _examples(view: View, classes: Tensor, example: Example) -> tuple[list[int],
     if key not in view.notes:
         rivals = classes[:, 1].tolist()
         shown = {b: example(b) for b in sorted(set(rivals))}
-        found = [(row, *one) for row, b in enumerate(rivals) if (one := shown[b]) is not None]
+        apart = [b not in item.labels for item, b in zip(truth.items, rivals, strict=True)]  # else it may be itself
+        found = [(row, *one) for row, b in enumerate(rivals) if apart[row] and (one := shown[b]) is not None]
         view.notes[key] = ([row for row, _, _ in found], *_together(view, found))
     return view.notes[key]
 

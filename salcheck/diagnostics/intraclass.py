@@ -56,12 +56,13 @@ def score(
     clean = told("distance", view, classes)
     before = torch.full_like(distance, torch.nan) if clean is None else clean[:, 0].cpu().double()
     ranked, masks = order(new, view.size), planted.masks
-    rise = order((new - maps[:, 0]).clamp(min=0), view.size)
+    change = new - maps[:, 0]
+    rising, rise = change.flatten(1).isfinite().all(-1), order(change.clamp(min=0), view.size)
     values = {
         "auprc": agreement(ranked, masks).average_precision(),
         "pointing": pointing(upsample(new, view.size), masks),
         "energy": lying_on(positive(new[:, None], view.size), masks[:, None])[:, 0, 0],
-        "gained": agreement(rise, masks).average_precision(),
+        "gained": agreement(rise, masks).average_precision().masked_fill(~rising, torch.nan),
         "area": masks.float().mean((-2, -1)),
         "distance_clean": before,
         "distance_planted": distance,

@@ -36,6 +36,7 @@ from salcheck.view import View
 
 LEVELS = tuple(range(2, 100, 2))  # percent of the range
 WSOL = 0.2
+MOST = 100  # pixels of tolerance
 
 Found = Sequence[tuple[Region, Tensor]]  # the regions of one class in one image, with their pixels
 
@@ -43,8 +44,8 @@ Found = Sequence[tuple[Region, Tensor]]  # the regions of one class in one image
 def check(*, largest: float, tolerance: int, **rest: object) -> None:
     if not 0 < largest <= 1:
         raise SalcheckError(f"largest={largest:g}: it is a share of the picture, above 0 and up to 1")
-    if tolerance < 0:
-        raise SalcheckError(f"tolerance={tolerance}: it is a number of pixels, 0 or more")
+    if not 0 <= tolerance <= MOST:
+        raise SalcheckError(f"tolerance={tolerance}: it is a number of pixels, 0 to {MOST}")
 
 
 def roles(*, target: str, **rest: object) -> tuple[str, ...]:

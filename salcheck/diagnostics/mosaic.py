@@ -19,7 +19,7 @@ in any case).
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +86,7 @@ def prepare(
         raise SalcheckError(
             f"a mosaic takes {grid**2} photographs of as many classes, and of the {len(dataset)} there are only "
             f"{len(tiles)}, of {classes} classes, are classified correctly with a probability of {confidence:g} or "
-            "more: give more photographs, or ask mosaic:confidence=0.2"
+            "more: give more photographs, or ask mosaic:confidence= for less"
         )
     return mosaics(dataset, drawn, model, grid)
 
@@ -143,20 +143,20 @@ def _confident(
 
 
 def _draw(tiles: Sequence[Tile], cells: int, n: int, seed: int) -> list[tuple[Tile, ...]]:
-    """At most n mosaics, no two the same, each of `cells` photographs that have no label in common."""
-    found: dict[tuple[Tile, ...], None] = {}
-    for i in range(TRIES * n):
-        order = np.random.default_rng(image_seed(seed, f"mosaic {i}")).permutation(len(tiles))
-        mosaic = _apart((tiles[place] for place in order), cells)
-        if len(mosaic) < cells:
-            continue
-        found[tuple(mosaic)] = None
-        if len(found) == n:
+    """At most n mosaics of `cells` photographs that have no label in common, each photograph in one mosaic at most."""
+    left, found = list(tiles), list[tuple[Tile, ...]]()
+    for i in range(TRIES * min(n, len(tiles))):
+        order = np.random.default_rng(image_seed(seed, f"mosaic {i}")).permutation(len(left))
+        mosaic = _apart([left[place] for place in order], cells)
+        if len(mosaic) == cells:
+            found.append(tuple(mosaic))
+            left = [tile for tile in left if tile not in mosaic]
+        if len(found) == n or len(left) < cells:
             break
-    return list(found)
+    return found
 
 
-def _apart(tiles: Iterable[Tile], count: int) -> list[Tile]:
+def _apart(tiles: Sequence[Tile], count: int) -> list[Tile]:
     """The first `count` of these that share no label, or as many as there are."""
     kept: list[Tile] = []
     taken: set[int] = set()

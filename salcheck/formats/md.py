@@ -1,7 +1,10 @@
 """Markdown tables for a paper, a README or an issue."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote
+
+import numpy as np
 
 from salcheck.crosscheck import CrossCheck
 from salcheck.formats._words import figure, interval, p_value, share
@@ -125,7 +128,7 @@ def _places(section: Section) -> list[Column]:
 def _counts(section: Section) -> list[Column]:
     blank: list[Column] = [("blank", lambda line: str(line.blank))]
     ties: list[Column] = [("ties", lambda line: str(line.tied))]
-    verdict: list[Column] = [("verdict", lambda line: line.verdict)]
+    verdict: list[Column] = [("verdict", lambda line: _text(line.verdict))]
     return [
         *(blank if section.of_methods else []),
         *(ties if "tied" in section.question.metrics else []),
@@ -150,7 +153,8 @@ def _means(section: Section) -> list[str]:
             continue
         for level in _short(list(curves.values())):
             place = "" if level == 0 and not metric.curve else _text(section.level_name(level))
-            cells = [figure(_at(curves.get(method), level), metric.digits) for method, *_ in methods]
+            most = max(_at(curve, level)[1] for curve in curves.values())
+            cells = [_mean(curves.get(method), level, metric.digits, most) for method, *_ in methods]
             rows.append([f"{_text(metric.title)} {('', '↑', '↓')[metric.better]}".strip(), place, *cells])
     if not rows:
         return []
@@ -167,12 +171,16 @@ def _short(curves: Sequence[Curve]) -> list[float]:
     return levels[::step]
 
 
-def _at(curve: Curve | None, level: float) -> float | None:
-    return (
-        None
-        if curve is None
-        else next((m for at, m in zip(curve.levels, curve.mean, strict=True) if at == level), None)
-    )
+def _at(curve: Curve | None, level: float) -> tuple[float, int]:
+    """The mean at a level, and of how many images; NaN of none."""
+    places = [] if curve is None else np.flatnonzero(curve.levels == level).tolist()
+    return (float(curve.mean[places[0]]), int(curve.n[places[0]])) if curve and places else (math.nan, 0)
+
+
+def _mean(curve: Curve | None, level: float, digits: int, most: int) -> str:
+    """The mean, and of how many images where others are of more: such means are not to be compared."""
+    mean, n = _at(curve, level)
+    return f"{figure(mean, digits)} ({n})" if 0 < n < most else figure(mean, digits)
 
 
 def _aurocs(section: Section) -> list[str]:
@@ -198,7 +206,14 @@ def _published(section: Section) -> list[str]:
         ours = [figure(one.mean, metric.digits), interval(one.low, one.high, metric.digits)]
         if one.range:
             ours = [" to ".join(figure(end, metric.digits) for end in one.range), "over all levels"]
-        return [_text(name), _text(one.method), " ".join(ours), figure(one.reported, 3), one.source, _text(one.differs)]
+        return [
+            _text(name),
+            _text(one.method),
+            " ".join(ours),
+            "" if one.reported is None else f"{one.reported:g}",
+            one.source,
+            _text(one.differs),
+        ]
 
     head = ["metric", "method", "ours", "reported", "source", "what differs"]
     return ["Published figures beside ours:", "", _table(head, [row(one) for one in rows])]

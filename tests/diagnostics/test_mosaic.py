@@ -136,7 +136,9 @@ def parts(item):
 def test_mosaics_are_of_photographs_that_are_classified_surely_and_share_no_class(scenes_model, drawn):
     dataset, found, shown = drawn
     items = {item.key: item for item in dataset.items}
-    assert len(found) == len({item.key for item in found.items}) == 12
+    keys = [key for item in found.items for key in parts(item)]
+    assert len(keys) == len(set(keys)) == 4 * len(found)  # no photograph in two of them
+    assert 8 <= len(found) <= 12
     for item in found.items:
         assert len(set(item.labels)) == 4
         for key, u in zip(parts(item), item.labels, strict=True):
@@ -177,7 +179,7 @@ def test_the_seed_draws_them_and_nothing_else(scenes_model, drawn):
     other = [item.key for item in make(dataset, scenes_model, 12, seed=1).items]
     assert set(other) != set(keys)
     uses = Counter(key for item in found.items for key in parts(item))
-    assert len(uses) > 12  # not always the same photographs
+    assert set(uses.values()) == {1}
     turned = dataclasses.replace(dataset, items=dataset.items[::-1])
     assert [item.key for item in make(turned, scenes_model, 12).items] == keys
     places = [{item.labels.index(u) for item in found.items if u in item.labels} for u in range(10)]
@@ -204,7 +206,7 @@ def test_photographs_that_cannot_be_read_are_passed_over(scenes_model):
         return scenes.read(item)
 
     found = make(dataclasses.replace(dataset, items=dataset.items[:60], read=read), scenes_model, 5, confidence=0.0)
-    assert len(found) == 5
+    assert len(found) >= 3
     assert not {key for item in found.items for key in parts(item)} & broken
 
 
