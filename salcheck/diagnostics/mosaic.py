@@ -39,6 +39,7 @@ from salcheck.sample import draw, image_seed
 from salcheck.truth import Truth
 from salcheck.view import View
 
+SPARE = 2  # times as many photographs as mosaics have cells: some share a class with all that are left
 TRIES = 4  # draws for each mosaic that is asked for
 
 
@@ -70,7 +71,7 @@ def prepare(
 
     Raises SalcheckError where too few are classified correctly with a probability of `confidence` or more.
     """
-    wanted = n * grid**2
+    wanted = SPARE * n * grid**2
     identity = json.dumps([versions(), model.identity, dataset.digest, wanted, seed, batch_size, confidence])
     place = cache / "mosaics" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.json"
     tiles = _kept(place, dataset)
