@@ -44,7 +44,7 @@ def remarks_of(stored: Stored, lines: Sequence["Line"], pairs: int) -> list[str]
         *([TIES] if "tied" in stored.question.metrics else []),
         *([same] if twins else []),
         *_failures(stored),
-        *_facts(stored),
+        *([] if json.loads(stored.about["parameters"]).get("levels") else _facts(stored)),  # of one subject of several
         *([] if stored.question.roles else _extremes(stored, lines)),
     ]
 

@@ -103,14 +103,23 @@ def _drop() -> Iterator[Published]:
         yield Published("rq2", "drop", method, network, "imagenet", value, CASE, unknown, level=50.0)
 
 
+PROTOCOLS: dict[str, dict[str, object]] = {  # settings under which a question asks what the papers asked
+    "localization": {"target": "label", "single": True, "largest": 0.5},
+    "counterfactual": {"percentile": 20.0},
+    "rq2": {"output": "softmax", "fill": "mean", "transposed": False},
+}
 PUBLISHED = (*_localization(), *_medical(), *_counterfactual(), *_drop())
 
 
 def beside(section: Section) -> list[Beside]:
     """Our means of what papers report for the same question, metric, method and dataset, and the figure of the same
-    network. A network of which none is published has rows without one; other datasets have no rows.
+    network. A network of which none is published has rows without one; other datasets and other settings than the
+    papers' have no rows.
     """
     about = section.about
+    protocol = PROTOCOLS.get(about["question"], {})
+    if any(section.parameters.get(name, value) != value for name, value in protocol.items()):
+        return []
     rows = [row for row in PUBLISHED if (row.question, row.dataset) == (about["question"], about["dataset"])]
     asked = "random" if section.parameters.get("rival") == "random" else "similar"
     rows = [row for row in rows if row.rival in ("", asked)]

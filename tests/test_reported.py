@@ -217,3 +217,9 @@ def test_published_figures_are_in_the_reported_column_and_nowhere_else(store):
     texts = [folder.load("formats", name).render(report, {}) for name in ("csv", "text")]
     assert "0.741" in texts[0]
     assert "0.741" not in texts[1]
+
+
+@pytest.mark.parametrize("setting", [{"largest": 1.0}, {"single": False}, {"target": "top1"}])
+def test_other_settings_than_the_papers_have_no_published_figures(store, setting):
+    localization(store, **{"target": "label", "single": True, "largest": 0.5, "signed": True} | setting)
+    assert reported(store) == {}

@@ -8,7 +8,7 @@ from salcheck.questions import QUESTIONS
 from salcheck.report import make_report
 from salcheck.stats import bands, compare, summarise
 from salcheck.store import Store
-from tests.databases import add_maps, add_metric, add_run
+from tests.databases import add_facts, add_maps, add_metric, add_run
 
 GOOD, BAD = (
     [0.9, 0.8, 0.85, 0.95, 0.7, 0.75, 0.88, 0.91, 0.99, 0.93],
@@ -432,3 +432,12 @@ def test_a_curve_that_is_another_s_copy_is_named_once_and_drawn_once(store):
     assert section.copies == {"spearman_abs_frozen": "spearman_abs"}
     assert "The same throughout: spearman_abs_frozen is spearman_abs." in section.remarks
     assert {curve.metric for curve in section.curves} >= {"spearman_abs_frozen", "ssim"}
+
+
+@pytest.mark.parametrize(("named", "told"), [((), True), (("layer1", "layer2"), False)])
+def test_what_a_method_decided_at_one_layer_is_not_told_of_several(store, named, told):
+    scores = {"case": [[1.0, 2.0], [3.0, 4.0]]}
+    run = add_run(store, scores, question="layers", metric="overlap", levels=(1.0, 2.0), threshold=50.0, named=named)
+    add_facts(store, run, "case", "negative_dot", [1, 0])
+    (section,) = make_report(store).sections
+    assert any("negative dot" in remark for remark in section.remarks) == told
