@@ -10,9 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from salcheck import __version__, folder
-from salcheck.archs import ARCHS
+from salcheck import __version__
 from salcheck.errors import SalcheckError
+from salcheck.naming import registry
+from salcheck.network.archs import ARCHS
 from salcheck.questions import QUESTIONS, Question
 
 app = typer.Typer(
@@ -65,13 +66,13 @@ Format = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help=f"{', '.join(folder.names('formats'))}.",
+        help=f"{', '.join(registry.names('formats'))}.",
         metavar="NAME",
         show_default="as --out, or text",
     ),
 ]
 METHODS = (
-    f"One or more of {', '.join(folder.names('methods'))}, or quick (those that cost next to nothing), or all; "
+    f"One or more of {', '.join(registry.names('methods'))}, or quick (those that cost next to nothing), or all; "
     "case:contrast=logits,k=3 sets parameters."
 )
 ASKED = (
@@ -112,10 +113,10 @@ def explain(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Make maps of single images. Each comes as a picture, with where its mass lies, and as numbers with --raw."""
-    from salcheck.explain import explain as explain_images
     from salcheck.methods import parse_methods
-    from salcheck.models import load_model
-    from salcheck.terminal import Output, progress
+    from salcheck.network.loading import load_model
+    from salcheck.runs.explain import explain as explain_images
+    from salcheck.screen.terminal import Output, progress
 
     methods = parse_methods(method)
     model = load_model(arch, checkpoint=checkpoint, layer=layer, device=device, amp=amp)
@@ -142,7 +143,7 @@ def evaluate(
     dataset: Annotated[
         str | None,
         typer.Option(
-            help=f"{', '.join(folder.names('datasets'))}.",
+            help=f"{', '.join(registry.names('datasets'))}.",
             metavar="NAME",
             show_default="folder with --data, scenes with --arch scenes, else imagenette, which downloads itself",
         ),
@@ -165,13 +166,13 @@ def evaluate(
     db: Db = None,
 ) -> None:
     """Ask questions of many images. Every score is stored; repeated or killed, nothing is done twice."""
-    from salcheck import evaluate as engine
-    from salcheck.cache import cache_folder
     from salcheck.datasets._files import portable
     from salcheck.methods import parse_methods
-    from salcheck.models import load_model
-    from salcheck.store import Store, default_db
-    from salcheck.terminal import progress, say
+    from salcheck.network.loading import load_model
+    from salcheck.runs import evaluate as engine
+    from salcheck.screen.terminal import progress, say
+    from salcheck.store.cache import cache_folder
+    from salcheck.store.results import Store, default_db
 
     asked = [engine.parse_question(text) for text in questions]
     chosen, cache = parse_methods(methods), cache_folder()
@@ -221,14 +222,14 @@ def report(
     db: Db = None,
 ) -> None:
     """Say what the stored scores say. Tables, tests, controls and verdicts."""
-    from salcheck.cache import atomic_write
-    from salcheck.pictures import draw_pictures
-    from salcheck.report import make_report
-    from salcheck.store import Store, default_db
+    from salcheck.report.build import make_report
+    from salcheck.screen.curves import draw_pictures
+    from salcheck.store.cache import atomic_write
+    from salcheck.store.results import Store, default_db
 
     suffix = out.suffix.lstrip(".").lower() if out else ""
-    chosen = format or (suffix if suffix in folder.names("formats") else "text")
-    form = folder.load("formats", chosen)
+    chosen = format or (suffix if suffix in registry.names("formats") else "text")
+    form = registry.load("formats", chosen)
     with Store(db or default_db(), create=False) as store:
         made = make_report(store, question, run)
     if out is None:
@@ -245,7 +246,7 @@ def report(
 def methods() -> None:
     """List the methods. What each map is, what it costs, where it was published, what can be set."""
     from salcheck.methods import every
-    from salcheck.terminal import print_methods
+    from salcheck.screen.terminal import print_methods
 
     print_methods(every())
 
@@ -253,7 +254,7 @@ def methods() -> None:
 @app.command()
 def questions() -> None:
     """List the questions. What each asks and claims, where it comes from, what can be set."""
-    from salcheck.terminal import print_questions
+    from salcheck.screen.terminal import print_questions
 
     print_questions(QUESTIONS.values())
 
@@ -263,7 +264,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything it makes.", metavar="DIR")] = Path("salcheck-demo"),
 ) -> None:
     """Show the whole path in a minute. Needs no network and no data: scenes, maps, 200 images, a report."""
-    from salcheck.demo import run_demo
+    from salcheck.screen.demo import run_demo
 
     run_demo(out)
 
@@ -296,20 +297,20 @@ def train(
     device: Device = "cpu",
 ) -> None:
     """Train a small model from nothing. The built-in ones, or your own; use it as --arch local-dir:DIR."""
-    from salcheck.models import pick_device
-    from salcheck.train import train as train_model
+    from salcheck.network.loading import pick_device
+    from salcheck.training.fit import train as train_model
 
-    folder_out = out or Path(folder.canonical("datasets", dataset) + "-shuffled" * shuffle)
+    folder_out = out or Path(registry.canonical("datasets", dataset) + "-shuffled" * shuffle)
     train_model(folder_out, steps, seed, device=str(pick_device(device)), dataset=dataset, data=data, shuffle=shuffle)
 
 
 def _references(methods: Any, model: Any, reference: Path | None, batch_size: int) -> tuple[Any, Any, list[str]]:
     """The methods that can be used, what they read of held-out images, and notes on what must be done without."""
-    from salcheck import evaluate as engine
     from salcheck import references
-    from salcheck.cache import cache_folder
     from salcheck.methods import fitting
-    from salcheck.terminal import progress
+    from salcheck.runs import evaluate as engine
+    from salcheck.screen.terminal import progress
+    from salcheck.store.cache import cache_folder
 
     held = None if reference is None else engine.open_data("folder", reference, model, 0)
     methods, notes = fitting(methods, model, held)
@@ -329,7 +330,7 @@ def main() -> None:
     try:
         app()
     except SalcheckError as error:
-        typer.echo(f"salcheck: {folder.one_line(error)}", err=True)
+        typer.echo(f"salcheck: {registry.one_line(error)}", err=True)
         sys.exit(2)
     except SystemExit as done:
         if done.code == 130:  # what typer makes of Ctrl-C

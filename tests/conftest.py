@@ -22,7 +22,7 @@ def own_folders(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def scenes_model():
     """The built-in model: trained, small, with a pooled linear head."""
-    from salcheck.models import load_model
+    from salcheck.network.loading import load_model
 
     return load_model("scenes", device="cpu")
 
@@ -37,6 +37,6 @@ def shared():
 
 @pytest.fixture(scope="session")
 def resnet50(shared):
-    from salcheck.models import load_model
+    from salcheck.network.loading import load_model
 
     return load_model(f"local-dir:{shared / 'models' / 'resnet50.pqf_in1k'}", device="cpu")

@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from salcheck import schema
-from salcheck.store import Store, to_json
+from salcheck.store import schema
+from salcheck.store.results import Store, to_json
 
 Score = float | str | None  # a string is the note of an image without a score
 Scores = Sequence[Score | Sequence[float | None]]  # at one level, or at each of several

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 
 from salcheck.datasets import Item
-from salcheck.labels import Labels
 from salcheck.methods import Method
+from salcheck.network.labels import Labels
+from salcheck.network.view import FEATURES
 from salcheck.references import Need
-from salcheck.view import FEATURES
 from tests.nets import make_images, make_view
 
 IMAGES = 21

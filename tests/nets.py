@@ -8,8 +8,8 @@ from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.mobilenetv3 import MobileNetV3
 from timm.models.vgg import VGG
 
-from salcheck.labels import Labels
-from salcheck.view import FEATURES, View
+from salcheck.network.labels import Labels
+from salcheck.network.view import FEATURES, View
 
 # One of each kind of head and feature map: pooled + linear, pooled + norm, convolution after the features or after
 # the pooling, two hidden layers, a bottleneck before the classifier, channels last, and tokens of which a head reads

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from salcheck.datasets import Dataset, Item, scenes
+from salcheck.inputs.sample import image_seed
+from salcheck.maps.ranking import mass, upsample
 from salcheck.methods import Method
-from salcheck.models import Model
+from salcheck.network.loading import Model
+from salcheck.network.view import View
 from salcheck.references import build
-from salcheck.regions import mass, upsample
-from salcheck.sample import image_seed
-from salcheck.view import View
 
 HELD_OUT = 300  # scenes at the end of the dataset, for references
 

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from salcheck import folder
-from salcheck.archs import ARCHS
 from salcheck.cli import app
 from salcheck.errors import SalcheckError
+from salcheck.naming import registry
+from salcheck.network.archs import ARCHS
 from salcheck.questions import QUESTIONS
 from salcheck.references import References
 from salcheck.references.confusion import Confusion
@@ -78,7 +78,7 @@ def test_the_list_of_commands_cuts_no_sentence():
 
 
 def test_what_is_there_appears_in_help_by_existing(tmp_path):
-    shutil.copytree(folder.PACKAGE, tmp_path / "salcheck", ignore=shutil.ignore_patterns("assets", "__pycache__"))
+    shutil.copytree(registry.PACKAGE, tmp_path / "salcheck", ignore=shutil.ignore_patterns("assets", "__pycache__"))
     for kind in ("methods", "datasets", "formats"):
         (tmp_path / "salcheck" / kind / "brand_new.py").touch()
     code = "from salcheck.cli import main; main()"
@@ -91,10 +91,10 @@ def test_what_is_there_appears_in_help_by_existing(tmp_path):
 
 def test_help_names_every_method_arch_dataset_format_and_question():
     explain, evaluate, report = (run(command, "--help").output for command in ("explain", "eval", "report"))
-    assert all(name in explain and name in evaluate for name in [*folder.names("methods"), *ARCHS])
-    assert all(name in evaluate for name in folder.names("datasets"))
+    assert all(name in explain and name in evaluate for name in [*registry.names("methods"), *ARCHS])
+    assert all(name in evaluate for name in registry.names("datasets"))
     assert all(name in "".join(evaluate.split()) for name in QUESTIONS)
-    assert all(name in report for name in folder.names("formats"))
+    assert all(name in report for name in registry.names("formats"))
 
 
 def test_help_imports_nothing_heavy():
@@ -193,7 +193,7 @@ def test_odd_file_names_are_shown_and_written(tmp_path, toy, images, name):
     shown = run("explain", tmp_path / name, "--arch", toy, "-m", "center", "--out", tmp_path / "out").stdout
     assert len(list((tmp_path / "out").iterdir())) == 1
     assert "\x1b" not in shown
-    assert folder.one_line(name) in shown
+    assert registry.one_line(name) in shown
 
 
 def test_odd_class_names_are_shown_as_they_are(tmp_path, images):
@@ -237,7 +237,7 @@ def test_all_methods_come_on_one_sheet_and_a_named_one_has_its_own_picture(tmp_p
 
 def test_methods_lists_every_one_with_cost_source_and_parameters():
     shown = " ".join(run("methods").stdout.split())
-    for name in folder.names("methods"):
+    for name in registry.names("methods"):
         assert f" {name}: " in shown
     assert "gradcam: Grad-CAM: channels weighted by the mean gradient of the class score. cost M head" in shown
     assert "contrast=confusion (or logits, random" in shown
@@ -384,7 +384,7 @@ def test_a_database_of_another_program_is_left_alone(tmp_path, toy, images):
 def test_eval_then_report_in_every_format(tmp_path, toy, images):
     asked = ["rq1", "--arch", toy, "--data", images, "-m", "gradcam", "--all-images", "--db", "own.db"]
     assert "salcheck report --run 1" in run("eval", *asked).stderr
-    for name in folder.names("formats"):
+    for name in registry.names("formats"):
         shown = run("report", "--db", "own.db", "--format", name).stdout
         assert "gradcam" in shown
         assert "center" in shown
@@ -418,7 +418,7 @@ def test_variants_ask_the_same_under_other_readings(tmp_path, toy, images):
 
 
 def has_paper_layer(arch):
-    from salcheck.models import load_model
+    from salcheck.network.loading import load_model
 
     try:
         return load_model(arch).at("paper").layer != load_model(arch).layer

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from salcheck import folder
-from salcheck.archs import ARCHS
 from salcheck.cli import app
 from salcheck.methods import every
+from salcheck.naming import registry
+from salcheck.network.archs import ARCHS
 from salcheck.questions import QUESTIONS
 
 README = (Path(__file__).parents[1] / "README.md").read_text().replace("\\\n", "")
@@ -49,7 +49,7 @@ def test_nothing_is_left_to_be_filled_in():
 
 
 def test_the_readme_names_every_method_and_arch():
-    for name in [*folder.names("methods"), *ARCHS]:
+    for name in [*registry.names("methods"), *ARCHS]:
         assert f"`{name}`" in README
 
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from salcheck import evaluate as engine
 from salcheck.diagnostics.overlap import score
 from salcheck.methods import fitting, parse_method, parse_methods
-from salcheck.models import load_model
+from salcheck.network.loading import load_model
+from salcheck.runs import evaluate as engine
 
 COUNT = 12
 ALIKE = ("cam", "gradcam", "hirescam", "xgradcam", "ablationcam", "liftcam")

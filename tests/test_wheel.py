@@ -68,7 +68,7 @@ def test_the_wheel_is_small_and_carries_the_licence(wheel):
 
 
 def test_salcheck_of_the_wheel_makes_and_reads_a_database(bin_folder, tmp_path):
-    code = "import salcheck.store as s; s.Store('new.db').close(); print(s.__file__); print(s._migrations())"
+    code = "import salcheck.store.results as s; s.Store('new.db').close(); print(s.__file__); print(s._migrations())"
     status, out, err = call(bin_folder / "python", "-c", code, cwd=tmp_path, env=clean())
     assert (status, err) == (0, "")
     for path in map(Path, out.splitlines()):

@@ -12,9 +12,9 @@ from PIL import Image
 
 from salcheck.datasets import Dataset, Item
 from salcheck.datasets._files import portable, require_folder
+from salcheck.datasets._images import DAMAGED
 from salcheck.errors import SalcheckError
-from salcheck.folder import one_line
-from salcheck.images import DAMAGED
+from salcheck.naming.registry import one_line
 
 MAX_BYTES = 2**30  # of one array or file, six times CIFAR-100's training images: more is a bomb
 MAX_SIDE = 1024  # pixels of an image in an array

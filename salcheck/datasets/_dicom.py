@@ -1,4 +1,4 @@
-"""Read a DICOM image that nobody vouches for, as `salcheck.images` reads a picture: RGB, eight bits, first frame.
+"""Read an untrusted DICOM image as `salcheck.datasets._images` reads a picture: RGB, eight bits, first frame.
 
 Grey values go through the file's slope and intercept and then through the file's first window (PS3.3 C.11.2.1.2 and
 .3); a file without a window shows the whole range that its bits can hold, so that an image's brightness does not depend
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from salcheck.datasets._images import DAMAGED, MAX_ASPECT, MAX_PIXELS
 from salcheck.errors import SalcheckError
-from salcheck.folder import one_line
-from salcheck.images import DAMAGED, MAX_ASPECT, MAX_PIXELS
+from salcheck.naming.registry import one_line
 
 HEADER = [
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored"),
@@ -31,7 +31,7 @@ HEADER = [
 SYNTAXES = {f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".2", ".4.50", ".5")}
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
-# pydicom warns of what can still be read. Once for all, as in `salcheck.images`.
+# pydicom warns of what can still be read. Once for all, as in `salcheck.datasets._images`.
 warnings.filterwarnings("ignore", module=r"pydicom\.")
 
 

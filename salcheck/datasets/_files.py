@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from salcheck.datasets import Dataset, Item
+from salcheck.datasets._images import SUFFIXES, read_image
 from salcheck.errors import SalcheckError
-from salcheck.images import SUFFIXES, read_image
 
 PIECE = 4096  # bytes
 

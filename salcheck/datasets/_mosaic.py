@@ -9,8 +9,8 @@ from PIL import Image
 
 from salcheck.datasets import Dataset, Item, Region
 from salcheck.errors import SalcheckError
-from salcheck.models import Model
-from salcheck.truth import frame_of
+from salcheck.inputs.truth import frame_of
+from salcheck.network.loading import Model
 
 EDITION = 1  # raise it when any pixel changes: maps cached for the older pictures then no longer count
 

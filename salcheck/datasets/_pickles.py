@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salcheck.datasets._arrays import MAX_BYTES
+from salcheck.datasets._images import DAMAGED
 from salcheck.errors import SalcheckError
-from salcheck.folder import one_line
-from salcheck.images import DAMAGED
+from salcheck.naming.registry import one_line
 
 CONTAINERS = "EMPTY_DICT EMPTY_LIST EMPTY_TUPLE DICT LIST TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS"
 VALUES = (

@@ -7,10 +7,10 @@ import dataclasses
 from pathlib import Path
 from urllib.error import URLError
 
-from salcheck.cache import cache_folder
 from salcheck.datasets import Dataset, Labels
 from salcheck.datasets import folder as class_folders
 from salcheck.errors import SalcheckError
+from salcheck.store.cache import cache_folder
 
 FOLDER = "imagenette2-320"
 

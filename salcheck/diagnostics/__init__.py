@@ -3,11 +3,11 @@
 A diagnostic file has `score(view, classes, maps, *, parameter=default, ...) -> Scores`: maps (B, M, h, w) or at pixel
 resolution (B, M, H, W) that one method made for classes (B, M), one for each role of the question. It is called for
 one method after another with the same view, which remembers what the model answers to changed images
-(`salcheck.answers`). Keywords without a default that are called as follows are given by the engine:
+(`salcheck.perturb.answers`). Keywords without a default that are called as follows are given by the engine:
 
     explain     the method itself, `explain(view, classes) -> maps`, for other images
     told        what the method says, `told(name, view, classes) -> (B, M) or None`: its `total`, its `distance`
-    truth       `salcheck.truth.Truth` of these images: where objects and parts are
+    truth       `salcheck.inputs.truth.Truth` of these images: where objects and parts are
     subjects    the same images as other models see them, in the order of `subjects(...)` below: `Seen`
     example     `example(u)`: the first image of the dataset that shows class u, (3, H, W) as the model is fed it, with
                 its Truth; None where there is none
@@ -41,7 +41,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from salcheck.view import View
+from salcheck.network.view import View
 
 GIVEN = ("explain", "told", "truth", "subjects", "example")  # keywords that the engine fills in
 

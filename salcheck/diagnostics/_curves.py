@@ -5,12 +5,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from salcheck.canvas import remover
 from salcheck.diagnostics import Scores, scored
 from salcheck.diagnostics._removal import without
 from salcheck.errors import SalcheckError
-from salcheck.regions import Order
-from salcheck.view import View
+from salcheck.maps.ranking import Order
+from salcheck.network.view import View
+from salcheck.perturb.canvas import remover
 
 Output = Literal["softmax", "logit"]
 

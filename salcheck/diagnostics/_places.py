@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from salcheck.regions import blank, upsample
+from salcheck.maps.ranking import blank, upsample
 
 
 def blanks(maps: Tensor, size: tuple[int, int]) -> list[str | None]:

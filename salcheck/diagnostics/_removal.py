@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from salcheck.answers import Answers, Paint, ask, clean
-from salcheck.regions import Order
-from salcheck.view import View
+from salcheck.maps.ranking import Order
+from salcheck.network.view import View
+from salcheck.perturb.answers import Answers, Paint, ask, clean
 
 
 def without(
@@ -23,7 +23,7 @@ def without(
     """The scores (J, L, M) of images without the sizes[l] most salient pixels of each of J maps, or the least salient.
 
     classes: (B, M). order: of J maps, J / B of each image in a row. paint(of, removed) fills the pixels, `how` names
-    it (`salcheck.answers.ask`). Where nothing is removed the image is not run again.
+    it (`salcheck.perturb.answers.ask`). Where nothing is removed the image is not run again.
     """
     J, L, pixels = len(order.place), len(sizes), order.place[0].numel()
     ends = torch.tensor(sizes, device=order.place.device).repeat(J)

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from salcheck.answers import Masks, Paint, ask
-from salcheck.view import View
+from salcheck.network.view import View
+from salcheck.perturb.answers import Masks, Paint, ask
 
 OWN = 0x1F1D  # turns an image's seed into another: RISE must not be tested on the masks that it was made from
 
@@ -16,7 +16,7 @@ def watch(
     the CPU: not every device has it.
 
     pixels: (B, H, W). masks(jobs): I, (j, H, W) or (j, 3, H, W), for jobs numbered image by image; paint and how as
-    in `salcheck.answers.ask`.
+    in `salcheck.perturb.answers.ask`.
     """
     of = torch.arange(len(view), device=pixels.device).repeat_interleave(samples)
 

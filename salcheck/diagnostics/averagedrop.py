@@ -29,11 +29,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from salcheck.answers import Answers, clean
-from salcheck.canvas import veiler
 from salcheck.diagnostics import Scores, scored
-from salcheck.regions import blank, unit, upsample
-from salcheck.view import View
+from salcheck.maps.ranking import blank, unit, upsample
+from salcheck.network.view import View
+from salcheck.perturb.answers import Answers, clean
+from salcheck.perturb.canvas import veiler
 
 Explain = Callable[[View, Tensor], Tensor]
 

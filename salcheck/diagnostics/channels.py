@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from salcheck.diagnostics import Scores, Seen, layers, scored
-from salcheck.models import Model
-from salcheck.view import View
+from salcheck.network.loading import Model
+from salcheck.network.view import View
 
 RELATIVE = 0.1  # of the highest mean
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from salcheck.diagnostics import Scores, scored
-from salcheck.view import View
+from salcheck.network.view import View
 
 NO_CLAIM = "claims no sum"
 NOT_FINITE = "blank: not finite"

@@ -18,12 +18,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from salcheck.answers import clean
-from salcheck.canvas import Fill, remover
 from salcheck.diagnostics import Scores, scored
 from salcheck.diagnostics._removal import without
-from salcheck.regions import Ranking, Ties, check_percent, order, set_size
-from salcheck.view import View
+from salcheck.maps.ranking import Ranking, Ties, check_percent, order, set_size
+from salcheck.network.view import View
+from salcheck.perturb.answers import clean
+from salcheck.perturb.canvas import Fill, remover
 
 
 def check(*, percent: tuple[float, ...], **rest: object) -> None:

@@ -49,9 +49,9 @@ from torch import Tensor
 
 from salcheck.diagnostics import Scores, scored
 from salcheck.errors import SalcheckError
-from salcheck.regions import Order, check_percent, order, set_size
-from salcheck.truth import Located, Truth
-from salcheck.view import View
+from salcheck.inputs.truth import Located, Truth
+from salcheck.maps.ranking import Order, check_percent, order, set_size
+from salcheck.network.view import View
 
 KNOWS = "parts"
 UNKNOWN = "excluded: it is not known in which parts its two classes differ"

@@ -22,13 +22,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from salcheck.answers import Masks
-from salcheck.canvas import Fill, remover
 from salcheck.diagnostics import Scores, scored
 from salcheck.diagnostics._sampled import generators, watch
 from salcheck.errors import SalcheckError
-from salcheck.regions import blank, upsample
-from salcheck.view import View
+from salcheck.maps.ranking import blank, upsample
+from salcheck.network.view import View
+from salcheck.perturb.answers import Masks
+from salcheck.perturb.canvas import Fill, remover
 
 ROUNDING = 1e-6  # of the largest value: what spreads less than this in single precision is constant
 

@@ -29,13 +29,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from salcheck.answers import Masks, Paint, clean
-from salcheck.canvas import Fill, remover
 from salcheck.diagnostics import Scores, scored
 from salcheck.diagnostics._sampled import generators, seeds, watch
 from salcheck.errors import SalcheckError
-from salcheck.regions import blank, upsample
-from salcheck.view import View
+from salcheck.maps.ranking import blank, upsample
+from salcheck.network.view import View
+from salcheck.perturb.answers import Masks, Paint, clean
+from salcheck.perturb.canvas import Fill, remover
 
 
 def check(*, samples: int, largest: float, sigma: float, **rest: object) -> None:

@@ -16,11 +16,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from salcheck.canvas import Fill
 from salcheck.diagnostics import Scores
 from salcheck.diagnostics._curves import check_steps, curve, named
-from salcheck.regions import Ranking, order
-from salcheck.view import View
+from salcheck.maps.ranking import Ranking, order
+from salcheck.network.view import View
+from salcheck.perturb.canvas import Fill
 
 
 def check(*, steps: int, **rest: object) -> None:

@@ -1,8 +1,8 @@
 """Within a class: does the map mark what sets an image apart from others of its class?
 
 DiffCAM, CVPR 2025, section 4.1.2, shows odd digits with maps against images of their own class, and no numbers. Here
-the oddity is planted at known pixels (`salcheck/plants.py`), in images as the model is fed them, and the map of the
-planted image, for the class that the image shows, is measured against these pixels:
+the oddity is planted at known pixels (`salcheck.perturb.plants`), in images as the model is fed them, and the map of
+the planted image, for the class that the image shows, is measured against these pixels:
 
     auprc      average precision of all pixels, ranked by the map as it is
     pointing   whether the maximum is on the plant
@@ -22,12 +22,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from salcheck import plants
-from salcheck.agreement import agreement
 from salcheck.diagnostics import Scores, scored
 from salcheck.diagnostics._places import first, lying_on, pointing, positive
-from salcheck.regions import order, upsample
-from salcheck.view import View
+from salcheck.maps.agreement import agreement
+from salcheck.maps.ranking import order, upsample
+from salcheck.network.view import View
+from salcheck.perturb import plants
 
 NO_DISTANCE = "has no distance"
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from salcheck.diagnostics import Scores, Seen, overlap, scored
 from salcheck.errors import SalcheckError
-from salcheck.models import Model
-from salcheck.regions import check_percent
-from salcheck.view import FEATURES, View
+from salcheck.maps.ranking import check_percent
+from salcheck.network.loading import Model
+from salcheck.network.view import FEATURES, View
 
 GAP = "blank: at this layer"
 

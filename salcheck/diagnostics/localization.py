@@ -25,14 +25,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from salcheck.agreement import Agreement, agreement, best_box_iou, largest_box, otsu, tight_box
 from salcheck.datasets import Region
 from salcheck.diagnostics import Scores, scored
 from salcheck.diagnostics._places import first, lying_on, pointing, positive, widened
 from salcheck.errors import SalcheckError
-from salcheck.regions import order, unit, upsample
-from salcheck.truth import Truth
-from salcheck.view import View
+from salcheck.inputs.truth import Truth
+from salcheck.maps.agreement import Agreement, agreement, best_box_iou, largest_box, otsu, tight_box
+from salcheck.maps.ranking import order, unit, upsample
+from salcheck.network.view import View
 
 LEVELS = tuple(range(2, 100, 2))  # percent of the range
 WSOL = 0.2

@@ -25,19 +25,19 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from salcheck.cache import atomic_write
 from salcheck.datasets import Dataset
 from salcheck.datasets._mosaic import Tile, mosaics
 from salcheck.diagnostics import Scores, scored
 from salcheck.diagnostics._places import blanks, lying_on, own_and_other, pointing, positive
 from salcheck.errors import SalcheckError
-from salcheck.loader import batches
-from salcheck.models import Model
-from salcheck.provenance import versions
-from salcheck.regions import ranked, upsample
-from salcheck.sample import draw, image_seed
-from salcheck.truth import Truth
-from salcheck.view import View
+from salcheck.inputs.loader import batches
+from salcheck.inputs.sample import draw, image_seed
+from salcheck.inputs.truth import Truth
+from salcheck.maps.ranking import ranked, upsample
+from salcheck.network.loading import Model
+from salcheck.network.view import View
+from salcheck.store.cache import atomic_write
+from salcheck.store.provenance import versions
 
 SPARE = 2  # times as many photographs as mosaics have cells: some share a class with all that are left
 TRIES = 4  # draws for each mosaic that is asked for

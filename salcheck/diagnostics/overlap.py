@@ -13,8 +13,8 @@ instead of 100 %.
 from torch import Tensor
 
 from salcheck.diagnostics import Scores, scored
-from salcheck.regions import blank, check_percent, set_size, top_set, upsample
-from salcheck.view import View
+from salcheck.maps.ranking import blank, check_percent, set_size, top_set, upsample
+from salcheck.network.view import View
 
 IMAGES = False
 

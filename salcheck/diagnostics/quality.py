@@ -10,8 +10,8 @@ API and APD are differences of scores here, as the table suggests; their `_relat
 measures are taken three times:
 
     as it is       the whole map
-    _in_loop       without its lowest tenths, as many as are best by O itself (`salcheck/calibration.py`): Libra-CAM's
-                   protocol. The threshold is chosen by what is then reported, so that any map gains, noise too
+    _in_loop       without its lowest tenths, as many as are best by O itself (`salcheck.perturb.calibration`): Libra-
+                   CAM's protocol. The threshold is chosen by what is then reported, so that any map gains, noise too
     _out_of_loop   the same with the tenths chosen on another canvas, `calibrate_on`, and O measured on `fill`
 
 `auc_api_index` is the area under API over the ten thresholds 0...9 of the map as it is (trapezoids of width 1): one
@@ -35,14 +35,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from salcheck.answers import Masks, ask, clean
-from salcheck.calibration import STEPS, Masked, Mode, choose, curve, cut
-from salcheck.canvas import veiler
 from salcheck.diagnostics import Scores, deletion, insertion, scored
 from salcheck.diagnostics._curves import Output, check_steps
 from salcheck.errors import SalcheckError
-from salcheck.regions import order, unit, upsample
-from salcheck.view import View
+from salcheck.maps.ranking import order, unit, upsample
+from salcheck.network.view import View
+from salcheck.perturb.answers import Masks, ask, clean
+from salcheck.perturb.calibration import STEPS, Masked, Mode, choose, curve, cut
+from salcheck.perturb.canvas import veiler
 
 Canvas = Literal["mean", "zero", "grey", "blur"]
 

@@ -1,7 +1,8 @@
 """ROAD: how much of the class's score goes with pixels that are removed and linearly imputed, the most relevant first.
 
 Rong et al., ICML 2022; as DiffCAM, CVPR 2025, section 4.1, asks it. With p the score of the class on the image and p_k
-that without k % of its pixels, each of them the weighted mean of its neighbours (`salcheck.imputation`) plus noise:
+that without k % of its pixels, each of them the weighted mean of its neighbours (`salcheck.perturb.imputation`) plus
+noise:
 
     morf = p - p_k without the most relevant pixels     (higher is better)
     lerf = p - p_k without the least relevant pixels    (lower is better)
@@ -18,13 +19,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from salcheck.answers import Paint, clean
-from salcheck.canvas import remover
 from salcheck.diagnostics import Scores, scored
 from salcheck.diagnostics._removal import without
 from salcheck.errors import SalcheckError
-from salcheck.regions import Ranking, check_percent, order, set_size
-from salcheck.view import View
+from salcheck.maps.ranking import Ranking, check_percent, order, set_size
+from salcheck.network.view import View
+from salcheck.perturb.answers import Paint, clean
+from salcheck.perturb.canvas import remover
 
 Space = Literal["normalised", "pixels"]
 MOST = 99.0  # percent: something must be left to impute from

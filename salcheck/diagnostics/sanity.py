@@ -2,7 +2,7 @@
 
 Adebayo et al., NeurIPS 2018: the likeness of two maps of one image for one class, the most likely one of the trained
 model; one map is that model's, the other that of a model with random weights. Level k is the k-th part of the network,
-counted from the head (`salcheck.randomise`):
+counted from the head (`salcheck.network.randomise`):
 
     spearman_abs, spearman, ssim    the first k parts random (cascading), references of a method gathered anew
     ..._independent                 part k alone random
@@ -36,11 +36,11 @@ from torch import Tensor
 
 from salcheck.diagnostics import Scores, Seen, scored
 from salcheck.errors import SalcheckError
-from salcheck.likeness import correlation, ranks, ssim
-from salcheck.models import Model, load_model
-from salcheck.randomise import ALONE, random_models
-from salcheck.regions import blank, upsample
-from salcheck.view import View
+from salcheck.maps.likeness import correlation, ranks, ssim
+from salcheck.maps.ranking import blank, upsample
+from salcheck.network.loading import Model, load_model
+from salcheck.network.randomise import ALONE, random_models
+from salcheck.network.view import View
 
 LABELS = "labels"  # the name of the model that was trained on permuted labels
 MEASURES = ("spearman_abs", "spearman", "ssim")

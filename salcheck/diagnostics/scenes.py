@@ -14,12 +14,12 @@ its own in what the model is fed, or where either map is blank; no `right` where
 import torch
 from torch import Tensor
 
-from salcheck.agreement import agreement
 from salcheck.diagnostics import Scores, scored
 from salcheck.diagnostics._places import blanks, first, lying_on, own_and_other, pointing, positive
-from salcheck.regions import order, upsample
-from salcheck.truth import Truth
-from salcheck.view import View
+from salcheck.inputs.truth import Truth
+from salcheck.maps.agreement import agreement
+from salcheck.maps.ranking import order, upsample
+from salcheck.network.view import View
 
 HIDDEN = "excluded: an object has no pixel of its own in the picture"
 

@@ -25,8 +25,8 @@ from torch import Tensor
 from salcheck.diagnostics import Scores, scored
 from salcheck.diagnostics._sampled import seeds
 from salcheck.errors import SalcheckError
-from salcheck.regions import blank, upsample
-from salcheck.view import View
+from salcheck.maps.ranking import blank, upsample
+from salcheck.network.view import View
 
 
 def check(*, radius: float, samples: int, **rest: object) -> None:

@@ -4,8 +4,8 @@ The control that question rq1 lacks: there the maps of two classes of one image 
 in two versions of the image should agree. A method whose maps move as much when nothing has changed that matters tells
 no classes apart by moving.
 
-The versions are those of `salcheck/augment.py`, each a level. The map of the changed image is taken back to the frame
-of the image as it was, and compared on the pixels that both show:
+The versions are those of `salcheck.perturb.augment`, each a level. The map of the changed image is taken back to the
+frame of the image as it was, and compared on the pixels that both show:
 
     shared     = 100 * |top_K(map) and top_K(map of the changed image, taken back)| / K, as in rq1
     spearman   = rank correlation of the two maps, with their signs; equal values share their mean rank
@@ -27,11 +27,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from salcheck.augment import CHANGES, changed, check_changes, taken_back
 from salcheck.diagnostics import Scores, scored
-from salcheck.likeness import spearman
-from salcheck.regions import blank, check_percent, set_size, top_set, upsample
-from salcheck.view import View
+from salcheck.maps.likeness import spearman
+from salcheck.maps.ranking import blank, check_percent, set_size, top_set, upsample
+from salcheck.network.view import View
+from salcheck.perturb.augment import CHANGES, changed, check_changes, taken_back
 
 NO_SETS = "no change leaves the class as it is, or the map of a changed image ranks too few pixels"
 

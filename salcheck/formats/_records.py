@@ -4,8 +4,8 @@ import dataclasses
 import math
 from typing import Any
 
-from salcheck.reported import beside
-from salcheck.section import Line, Section
+from salcheck.report.reported import beside
+from salcheck.report.section import Line, Section
 
 
 def records_of(section: Section) -> list[dict[str, Any]]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from salcheck.formats._records import records_of
-from salcheck.report import Report
-from salcheck.section import Section
+from salcheck.report.build import Report
+from salcheck.report.section import Section
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet would run text that begins so
 

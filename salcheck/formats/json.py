@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from salcheck.formats._records import records_of
-from salcheck.report import Report
+from salcheck.report.build import Report
 
 
 def render(report: Report, pictures: Mapping[tuple[int, str], str]) -> str:

@@ -6,11 +6,11 @@ from urllib.parse import quote
 
 import numpy as np
 
-from salcheck.crosscheck import CrossCheck
 from salcheck.formats._words import figure, interval, p_value, share
-from salcheck.report import Report
-from salcheck.reported import Beside, beside
-from salcheck.section import Curve, Line, Pair, Place, Section
+from salcheck.report.build import Report
+from salcheck.report.crosscheck import CrossCheck
+from salcheck.report.reported import Beside, beside
+from salcheck.report.section import Curve, Line, Pair, Place, Section
 
 PICTURES = True
 RANKING = "ranking, the best first"

@@ -7,11 +7,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from salcheck.crosscheck import CrossCheck
-from salcheck.folder import one_line
 from salcheck.formats._words import figure, interval, p_value, share
-from salcheck.report import Report
-from salcheck.section import Line, Section
+from salcheck.naming.registry import one_line
+from salcheck.report.build import Report
+from salcheck.report.crosscheck import CrossCheck
+from salcheck.report.section import Line, Section
 
 # Columns of figures by the terminal's width that they need beside the method and the verdict.
 NEEDS = {"N": 54, "median": 0, "mean": 0, "95 % CI": 78, "SD": 54, "beyond": 62, "p Holm": 0}

@@ -39,12 +39,12 @@ from typing import Any
 
 from torch import Tensor
 
-from salcheck import folder, parameters
 from salcheck.datasets import Dataset
 from salcheck.errors import SalcheckError
 from salcheck.methods import _model
+from salcheck.naming import parameters, registry
+from salcheck.network.view import View
 from salcheck.references import Need
-from salcheck.view import View
 
 NAME_LENGTH = 60
 THE_MODEL = "model"
@@ -64,7 +64,7 @@ class Method:
 
     @cached_property
     def module(self) -> ModuleType:
-        return _model if self.name == THE_MODEL else folder.load("methods", self.name)
+        return _model if self.name == THE_MODEL else registry.load("methods", self.name)
 
     @property
     def control(self) -> bool:
@@ -170,8 +170,8 @@ class Method:
 def parse_method(text: str) -> Method:
     """`case` or `case:contrast=logits,k=3`; raises SalcheckError with the nearest names."""
     typed, (name, _, rest) = text.strip(), text.strip().partition(":")
-    name = folder.canonical("methods", name.strip())
-    there = _known(folder.load("methods", name))
+    name = registry.canonical("methods", name.strip())
+    there = _known(registry.load("methods", name))
     given = parameters.parse(name, rest, there, typed)
     return Method(name, {k: given.get(k, p.default) for k, p in there.items()}, typed)
 
@@ -189,7 +189,7 @@ def parse_methods(texts: Sequence[str]) -> list[Method]:
         elif piece:
             words.append(piece)
     if not words:
-        there = ", ".join([*folder.names("methods"), *GROUPS])
+        there = ", ".join([*registry.names("methods"), *GROUPS])
         raise SalcheckError(f"no method named: give one or more of {there}")
     methods: dict[str, Method] = {}
     for word in words:
@@ -201,7 +201,7 @@ def parse_methods(texts: Sequence[str]) -> list[Method]:
 
 def every() -> list[Method]:
     """Every file of the folder, with its defaults."""
-    return [dataclasses.replace(parse_method(name), implied=True) for name in folder.names("methods")]
+    return [dataclasses.replace(parse_method(name), implied=True) for name in registry.names("methods")]
 
 
 def quick() -> list[Method]:

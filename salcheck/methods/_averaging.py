@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from salcheck.view import View
+from salcheck.network.view import View
 
 
 def average_grads(view: View, classes: Tensor, weights: Tensor, copies: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

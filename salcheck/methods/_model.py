@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = ""
 COST = ""

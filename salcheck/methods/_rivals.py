@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from salcheck.regions import ranked
-from salcheck.view import View
+from salcheck.maps.ranking import ranked
+from salcheck.network.view import View
 
 
 def rivals(view: View, classes: Tensor) -> Tensor:

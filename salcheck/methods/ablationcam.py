@@ -17,8 +17,8 @@ s_u < 0 it turns the map into its opposite. Without it the weights are in logits
 import torch
 from torch import Tensor
 
-from salcheck.chunks import in_chunks
-from salcheck.view import View
+from salcheck.network.chunks import in_chunks
+from salcheck.network.view import View
 
 SOURCE = "Desai and Ramaswamy, WACV 2020"
 COST = "C head forwards, M head backwards"

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from salcheck.view import FEATURES, View
+from salcheck.network.view import FEATURES, View
 
 SOURCE = "Zhou et al., CVPR 2016"
 COST = ""

@@ -28,8 +28,8 @@ import torch
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
-from salcheck.regions import ranked
-from salcheck.view import View
+from salcheck.maps.ranking import ranked
+from salcheck.network.view import View
 
 SOURCE = "Williamson, Ji and Dwyer, arXiv 2506.07327"
 COST = "2 * M head backwards"

@@ -6,7 +6,7 @@ Photographers centre their subjects, so this blob scores well wherever a map is 
 import torch
 from torch import Tensor
 
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = ""
 COST = ""

@@ -27,11 +27,11 @@ import torch
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
 from salcheck.methods._discriminant import Few, Many, Matrix, discriminant
 from salcheck.methods._rivals import rivals
+from salcheck.network.labels import Labels
+from salcheck.network.view import View
 from salcheck.references.features import Features, Reading, read
-from salcheck.view import View
 
 SOURCE = "Li et al., CVPR 2025"
 COST = ""

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from salcheck.methods._rivals import against, no_rival
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "CAM of w_u - w_v: Zhou et al., CVPR 2016, for two classes"
 COST = "M head backwards"

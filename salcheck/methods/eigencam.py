@@ -14,7 +14,7 @@ Signed: the definition has no ReLU.
 import torch
 from torch import Tensor
 
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Muhammad and Yeasin, IJCNN 2020"
 COST = ""

@@ -12,7 +12,7 @@ g * A over channels, positive is taken. The package leaves the sign to chance an
 from torch import Tensor
 
 from salcheck.methods.eigencam import first_projection
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Gildenblat, pytorch-grad-cam, 2021"
 COST = "M head backwards"

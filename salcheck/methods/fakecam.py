@@ -7,7 +7,7 @@ but for its top left pixel. A measure by which it does well asks for a bright ma
 import torch
 from torch import Tensor
 
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Poppi et al., CVPR Workshops 2021"
 COST = ""

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
+from salcheck.maps.ranking import ranked
 from salcheck.methods import _rivals
-from salcheck.regions import ranked
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Zhang et al., CVPR 2025"
 COST = "M head backwards"

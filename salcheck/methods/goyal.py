@@ -32,7 +32,7 @@ from torch import Tensor
 
 from salcheck.errors import SalcheckError
 from salcheck.methods._rivals import against, no_rival, rivals
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Goyal et al., ICML 2019"
 COST = "((tries or n * h * w) * M + 1) * h * w head forwards, M head backwards"

@@ -11,7 +11,7 @@ s_u is the logit of class u, A the activations at the layer. No departures.
 import torch
 from torch import Tensor
 
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Selvaraju et al., ICCV 2017"
 COST = "M head backwards"

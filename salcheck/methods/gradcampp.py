@@ -16,7 +16,7 @@ Departures:
 import torch
 from torch import Tensor
 
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Chattopadhyay et al., WACV 2018"
 COST = "M head backwards"

@@ -9,7 +9,7 @@ s_u is the logit of class u, x the image as the model is fed it. No departures.
 
 from torch import Tensor
 
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Simonyan et al., ICLR workshop 2014"
 COST = "1 forwards, M backwards"

@@ -10,7 +10,7 @@ dataset's mean colour get nothing. No departures. On a network of ReLU layers wi
 
 from torch import Tensor
 
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Shrikumar et al., arXiv 1605.01713 (2016)"
 COST = "1 forwards, M backwards"

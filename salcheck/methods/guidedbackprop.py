@@ -20,7 +20,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Springenberg et al., ICLR workshop 2015"
 COST = "1 forwards, M backwards"

@@ -10,7 +10,7 @@ Signed: the definition has no ReLU. At a head that pools and is linear it equals
 import torch
 from torch import Tensor
 
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Draelos and Carin, arXiv 2011.08891"
 COST = "M head backwards"

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from salcheck.canvas import canvas
 from salcheck.errors import SalcheckError
 from salcheck.methods._averaging import average_grads
-from salcheck.view import View
+from salcheck.network.view import View
+from salcheck.perturb.canvas import canvas
 
 SOURCE = "Sundararajan et al., ICML 2017"
 COST = "steps forwards, steps * M backwards"

@@ -10,7 +10,7 @@ No departures; the paper's min-max scaling and upsampling are left to whoever dr
 
 from torch import Tensor
 
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Karjauv and Albayrak, arXiv 2407.06059"
 COST = ""

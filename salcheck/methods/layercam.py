@@ -10,7 +10,7 @@ No departures; the paper's fusion of several layers is left to whoever cuts seve
 import torch
 from torch import Tensor
 
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Jiang et al., IEEE TIP 2021"
 COST = "M head backwards"

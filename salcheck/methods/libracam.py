@@ -10,7 +10,7 @@ class, that the model classifies surely, and that give class u next to no softma
     S         = the R with d_R > 0
     K         = the R of S with d_R >= m - s, m and s the mean and (population) deviation of d over S;
                 where S is empty, all R with d_R > m + s over all R, or all R if there is none
-    map       = the mean of M_R over K, without the lowest pixels (threshold: `salcheck/calibration.py`)
+    map       = the mean of M_R over K, without the lowest pixels (threshold: `salcheck.perturb.calibration`)
 
 Departures:
 - The chosen threshold is applied; the code applies the next one (`calibrate=compat`).
@@ -32,11 +32,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from salcheck import calibration
 from salcheck.errors import SalcheckError
+from salcheck.maps.ranking import unit, upsample
+from salcheck.network.view import View
+from salcheck.perturb import calibration
 from salcheck.references.library import Library
-from salcheck.regions import unit, upsample
-from salcheck.view import View
 
 SOURCE = "Lee and Han, IJCAI 2022"
 COST = "M head backwards, 1 head forwards, M * (n + 10) forwards"

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Jung and Oh, ICCV 2021"
 COST = "2 head forwards, 2 * M head backwards"

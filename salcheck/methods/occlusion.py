@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Zeiler and Fergus, ECCV 2014"
 COST = "((cells - 1) * steps + 1) ** 2 forwards"

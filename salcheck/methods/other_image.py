@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = ""
 COST = ""

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = ""
 COST = ""

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Lee et al., CVPR 2021"
 COST = "3 head forwards, 2 * M head backwards"

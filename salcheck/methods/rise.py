@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
-from salcheck.regions import upsample
-from salcheck.view import View
+from salcheck.maps.ranking import upsample
+from salcheck.network.view import View
 
 SOURCE = "Petsiuk et al., BMVC 2018"
 COST = "masks forwards"

@@ -17,8 +17,8 @@ corners, which `align_corners=true` does too.
 import torch
 from torch import Tensor
 
-from salcheck.regions import unit, upsample
-from salcheck.view import View
+from salcheck.maps.ranking import unit, upsample
+from salcheck.network.view import View
 
 SOURCE = "Wang et al., CVPR Workshops 2020"
 COST = "C + 1 forwards"

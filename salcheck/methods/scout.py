@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from salcheck.methods._rivals import no_rival, rivals
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Wang and Vasconcelos, CVPR 2020"
 COST = "(2 * M + 1) head backwards"

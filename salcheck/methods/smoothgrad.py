@@ -16,7 +16,7 @@ from torch import Tensor
 
 from salcheck.errors import SalcheckError
 from salcheck.methods._averaging import average_grads
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Smilkov et al., arXiv 1706.03825 (2017)"
 COST = "samples forwards, samples * M backwards"

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Omeiza et al., arXiv 1908.01224"
 COST = "samples forwards, samples * M head backwards"

@@ -7,7 +7,7 @@ only shown how large a part of the picture the measured region is.
 import torch
 from torch import Tensor
 
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = ""
 COST = ""

@@ -15,7 +15,7 @@ rounding noise, and channels that nearly cancel still get large weights: prefer 
 import torch
 from torch import Tensor
 
-from salcheck.view import View
+from salcheck.network.view import View
 
 SOURCE = "Fu et al., BMVC 2020"
 COST = "M head backwards"

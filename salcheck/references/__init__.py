@@ -22,14 +22,14 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from salcheck import folder
 from salcheck.datasets import Dataset, Item
 from salcheck.errors import SalcheckError
-from salcheck.loader import batches
-from salcheck.models import Model
-from salcheck.provenance import versions
-from salcheck.sample import draw, image_seed
-from salcheck.view import View
+from salcheck.inputs.loader import batches
+from salcheck.inputs.sample import draw, image_seed
+from salcheck.naming import registry
+from salcheck.network.loading import Model
+from salcheck.network.view import View
+from salcheck.store.provenance import versions
 
 CHECKSUM = "checksum of "
 ORDER_SEED = 0  # held-out images are read in one fixed shuffled order, so that the first of them are a fair sample
@@ -79,7 +79,7 @@ class Need:
 
     @property
     def module(self) -> ModuleType:
-        return folder.load("references", self.name)
+        return registry.load("references", self.name)
 
 
 def build(
@@ -131,7 +131,7 @@ def own_images(need: Need, model: Model) -> Dataset | None:
     if "images" not in need.parameters:
         return None
     root = Path(need.parameters["images"])
-    return folder.load("datasets", "folder").open_dataset(root, model.labels, 0)
+    return registry.load("datasets", "folder").open_dataset(root, model.labels, 0)
 
 
 def _identity(images: Dataset, unread: int) -> str:

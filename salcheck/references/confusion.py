@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from salcheck.datasets import Item
-from salcheck.models import Model
-from salcheck.regions import ranked
-from salcheck.view import View
+from salcheck.maps.ranking import ranked
+from salcheck.network.loading import Model
+from salcheck.network.view import View
 
 LAYER = False
 LABELS = True

@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from salcheck import evaluate as engine
 from salcheck.diagnostics import deletion, insertion
 from salcheck.methods import parse_method
-from salcheck.models import Model, load_model
+from salcheck.network.loading import Model, load_model
+from salcheck.runs import evaluate as engine
 
 QUESTIONS = (deletion, insertion)
 METHODS = ["gradcam", "layercam", "edges"]

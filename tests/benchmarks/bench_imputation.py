@@ -16,11 +16,11 @@ import torch
 from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 from torch import Tensor
 
-from salcheck import evaluate as engine
-from salcheck.imputation import impute
+from salcheck.maps.ranking import top_set, upsample
 from salcheck.methods import parse_method
-from salcheck.models import load_model
-from salcheck.regions import top_set, upsample
+from salcheck.network.loading import load_model
+from salcheck.perturb.imputation import impute
+from salcheck.runs import evaluate as engine
 
 PERCENTS = (5, 25, 50, 75, 90)
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from salcheck import evaluate as engine
+from salcheck.maps.drift import drift
+from salcheck.maps.ranking import upsample
 from salcheck.methods import parse_method, parse_methods
-from salcheck.models import Model, load_model
-from salcheck.precision import drift
+from salcheck.network.loading import Model, load_model
 from salcheck.references.features import Features
-from salcheck.regions import upsample
+from salcheck.runs import evaluate as engine
 
 CLOSED = (
     "cam,gradcam,gradcampp,hirescam,xgradcam,layercam,eigencam,ablationcam,liftcam,finercam,lafam,case:contrast=logits"

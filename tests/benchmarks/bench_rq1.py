@@ -19,14 +19,14 @@ from pathlib import Path
 
 import torch
 
-from salcheck import evaluate as engine
 from salcheck.datasets import Dataset
 from salcheck.methods import parse_methods
-from salcheck.models import Model, load_model
+from salcheck.network.loading import Model, load_model
 from salcheck.references import References
 from salcheck.references.confusion import Confusion
-from salcheck.run import Run
-from salcheck.store import Store
+from salcheck.runs import evaluate as engine
+from salcheck.runs.run import Run
+from salcheck.store.results import Store
 
 METHODS = ["gradcam,hirescam,layercam,case"]
 BATCH = 8

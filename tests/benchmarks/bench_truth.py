@@ -15,7 +15,7 @@ import torch
 
 from salcheck.datasets import scenes
 from salcheck.methods import every, parse_methods
-from salcheck.models import load_model
+from salcheck.network.loading import load_model
 from tests.planted import HELD_OUT, held_out_scenes, plant, references_of, shares
 
 CHUNK = 8

@@ -13,7 +13,7 @@ from PIL import Image
 from salcheck.datasets import _pickles
 from salcheck.datasets.cifar100 import open_dataset, open_training
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
+from salcheck.network.labels import Labels
 
 NAMES = ["apple", "aquarium_fish", "baby", "bear"]
 LABELS = Labels(NAMES)

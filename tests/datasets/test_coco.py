@@ -9,7 +9,7 @@ from PIL import Image
 from salcheck.datasets._masks import from_polygon, from_runs, uncompressed
 from salcheck.datasets.coco import open_dataset
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
+from salcheck.network.labels import Labels
 
 LABELS = Labels(["zebra, horse with stripes", "person", "kite"])
 ZEBRA, PERSON, KITE = range(3)

@@ -10,7 +10,7 @@ from scipy.special import rel_entr, softmax
 
 from salcheck.datasets.cub import ATTRIBUTES, FILES, GROUPS, open_dataset
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
+from salcheck.network.labels import Labels
 
 NAMES = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross")
 ALBATROSSES = Labels(["Sooty Albatross", "laysan albatross", "gull", "Black_footed_Albatross"])

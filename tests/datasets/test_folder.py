@@ -5,7 +5,7 @@ from PIL import Image
 
 from salcheck.datasets.folder import open_dataset
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
+from salcheck.network.labels import Labels
 
 LABELS = Labels(["tench, Tinca tinca", "goldfish", "great white shark", "tiger shark"], ["n1", "n2", "n3", "n4"])
 

@@ -7,7 +7,7 @@ from PIL import Image, ImageOps
 
 from salcheck.datasets.imagenet import DEVKIT, SOLUTION, TRUTH, XML, open_dataset
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
+from salcheck.network.labels import Labels
 
 LABELS = Labels(["tench", "goldfish", "great white shark"], ["n01440764", "n01443537", "n01484850"])
 TABLE = "ImageId,PredictionString\nval_1,n01484850 1 2 3 4 n01484850 5 6 7 8 \nval_2,n01440764 1 2 3 4 \n"
@@ -313,7 +313,7 @@ def test_the_devkits_classes_that_the_model_lacks_are_named(tmp_path):
 def test_the_validation_photographs_as_distributed(shared):
     import timm
 
-    from salcheck.labels import labels_of
+    from salcheck.network.labels import labels_of
 
     labels = labels_of(timm.create_model("test_resnet"))
     root = shared / "photos" / "val"
@@ -329,7 +329,7 @@ def test_the_validation_photographs_as_distributed(shared):
 def test_the_boxes_of_the_validation_photographs(shared):
     import timm
 
-    from salcheck.labels import labels_of
+    from salcheck.network.labels import labels_of
 
     root = shared / "photos" / "val"
     dataset = open_dataset(root, labels_of(timm.create_model("test_resnet")), 0)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from salcheck.datasets import imagenette
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
+from salcheck.network.labels import Labels
 
 LABELS = Labels(["goldfish", "tench", "church"], ["n01443537", "n01440764", "n03028079"])
 

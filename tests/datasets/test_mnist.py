@@ -10,7 +10,7 @@ import pytest
 from salcheck.datasets import _arrays
 from salcheck.datasets.mnist import open_dataset, open_training
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
+from salcheck.network.labels import Labels
 
 DIGITS = Labels([str(digit) for digit in range(10)])
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)

@@ -12,7 +12,7 @@ from torchvision import transforms
 from salcheck.datasets import Dataset, Item
 from salcheck.datasets._mosaic import Tile, mosaics
 from salcheck.errors import SalcheckError
-from salcheck.truth import Truth
+from salcheck.inputs.truth import Truth
 
 SIZES = [(90, 60), (64, 64), (70, 200), (333, 101)]
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)]

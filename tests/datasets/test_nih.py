@@ -6,7 +6,7 @@ from PIL import Image
 
 from salcheck.datasets.nih import BOXES, FINDINGS, TEST, open_dataset
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
+from salcheck.network.labels import Labels
 
 UNNAMED = Labels(["class 0", "class 1"])
 NAMED = Labels(FINDINGS)

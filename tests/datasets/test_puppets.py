@@ -11,7 +11,7 @@ from scipy import ndimage
 from salcheck.datasets import Item, puppets
 from salcheck.datasets import _drawing as drawing
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
+from salcheck.network.labels import Labels
 
 SAMPLE = range(40)
 PARTS = len(puppets.PARTS)

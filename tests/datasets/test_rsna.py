@@ -4,7 +4,7 @@ from PIL import Image
 
 from salcheck.datasets.rsna import DETAILS, IMAGES, TABLE, open_dataset
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
+from salcheck.network.labels import Labels
 from tests.datasets.dicoms import save, save_jpeg
 
 UNNAMED = Labels(["class 0", "class 1"])

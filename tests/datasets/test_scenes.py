@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from salcheck.datasets import Item, scenes
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
+from salcheck.network.labels import Labels
 
 SAMPLE = range(60)
 

@@ -3,7 +3,7 @@ import pytest
 
 from salcheck.datasets.siim import IMAGES, TABLE, open_dataset
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
+from salcheck.network.labels import Labels
 from tests.datasets.dicoms import save
 
 UNNAMED = Labels(["class 0", "class 1"])

@@ -4,7 +4,7 @@ from PIL import Image
 
 from salcheck.datasets.voc import CLASSES, open_dataset
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
+from salcheck.network.labels import Labels
 
 LABELS = Labels(["dog", "person", "dining table", "cat"])
 DOG, PERSON, TABLE, CAT = range(4)

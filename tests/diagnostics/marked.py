@@ -8,7 +8,7 @@ from PIL import Image
 from torchvision import transforms
 
 from salcheck.datasets import Dataset, Item, Region
-from salcheck.truth import Truth
+from salcheck.inputs.truth import Truth
 
 
 def marked(places: Sequence[Sequence[Region]], size: tuple[int, int]) -> Truth:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from salcheck.labels import Labels
-from salcheck.view import FEATURES, View
+from salcheck.network.labels import Labels
+from salcheck.network.view import FEATURES, View
 
 
 class PixelNet(torch.nn.Module):

@@ -10,10 +10,10 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
 from scipy.stats import hmean, pearsonr
 from torchcam.metrics import ClassificationMetric
 
-from salcheck.canvas import canvas
 from salcheck.datasets import scenes
 from salcheck.diagnostics.averagedrop import score
 from salcheck.methods import parse_method
+from salcheck.perturb.canvas import canvas
 from salcheck.questions import QUESTIONS
 from tests.linear import LinearNet, linear_view, red
 from tests.nets import make_images, make_net, make_view

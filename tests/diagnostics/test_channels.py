@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from salcheck import evaluate as engine
 from salcheck.diagnostics import Seen
 from salcheck.diagnostics.channels import score, subjects
 from salcheck.questions import QUESTIONS
+from salcheck.runs import evaluate as engine
 from tests.nets import make_images, make_net, make_view
-from tests.test_evaluate import Bench, save_images, save_model
+from tests.runs.test_evaluate import Bench, save_images, save_model
 
 
 class Acts:

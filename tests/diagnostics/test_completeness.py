@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from salcheck import folder
 from salcheck.diagnostics.completeness import score
 from salcheck.methods import parse_method
+from salcheck.naming import registry
 from tests.held_out import held_out
 from tests.linear import LinearNet, linear_view
 from tests.nets import make_images, make_net, make_view
@@ -135,7 +135,7 @@ def test_several_classes_have_a_total_each(pooled, tmp_path, name):
 
 def test_who_claims_a_sum():
     """A ReLU or a min-max at the end undoes any sum: those methods claim none."""
-    assert {name for name in folder.names("methods") if hasattr(parse_method(name).module, "total")} == CLAIM
+    assert {name for name in registry.names("methods") if hasattr(parse_method(name).module, "total")} == CLAIM
 
 
 def test_by_hand_on_2x2(pooled):

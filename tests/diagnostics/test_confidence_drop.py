@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from salcheck.canvas import canvas
 from salcheck.diagnostics.confidence_drop import check, score
 from salcheck.errors import SalcheckError
+from salcheck.perturb.canvas import canvas
 from salcheck.questions import QUESTIONS
 from tests.linear import LinearNet, linear_view, red
 from tests.nets import make_images, make_net, make_view

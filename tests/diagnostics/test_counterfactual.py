@@ -10,9 +10,9 @@ from torchvision.transforms import ToTensor
 from salcheck.datasets import Dataset, Item, Parts
 from salcheck.diagnostics.counterfactual import roles, score, threshold
 from salcheck.errors import SalcheckError
-from salcheck.evaluate import parse_question
+from salcheck.inputs.truth import Truth
 from salcheck.questions import QUESTIONS
-from salcheck.truth import Truth
+from salcheck.runs.evaluate import parse_question
 from tests.linear import LinearNet, linear_view
 
 SIDE = 8

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from salcheck.diagnostics import faithfulness_correlation
 from salcheck.diagnostics.faithfulness_correlation import score
 from salcheck.errors import SalcheckError
-from salcheck.evaluate import parse_question
+from salcheck.runs.evaluate import parse_question
 from tests.diagnostics.test_infidelity import CLASSES, Linear, exact, linear_view, random_maps, recorded, resnet_view
 from tests.nets import make_view
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from salcheck.answers import clean
 from salcheck.diagnostics import _sampled, infidelity
 from salcheck.diagnostics.infidelity import score
 from salcheck.errors import SalcheckError
-from salcheck.evaluate import parse_question
+from salcheck.perturb.answers import clean
+from salcheck.runs.evaluate import parse_question
 from tests.nets import make_images, make_net, make_view
 
 CLASSES = torch.tensor([[1], [0], [1]])

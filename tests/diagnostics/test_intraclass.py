@@ -3,11 +3,11 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from salcheck import plants
 from salcheck.diagnostics.intraclass import score
 from salcheck.errors import SalcheckError
-from salcheck.evaluate import parse_question
 from salcheck.methods import gradxinput, layercam, parse_method
+from salcheck.perturb import plants
+from salcheck.runs.evaluate import parse_question
 from tests.held_out import held_out
 from tests.nets import make_images, make_net, make_view
 

@@ -3,11 +3,11 @@ import dataclasses
 import pytest
 import torch
 
-from salcheck import evaluate as engine
 from salcheck.diagnostics import Seen, overlap
 from salcheck.diagnostics.layers import score, stages, subjects
 from salcheck.errors import SalcheckError
 from salcheck.methods import gradcam, layercam
+from salcheck.runs import evaluate as engine
 from tests.nets import make_images, make_net, make_view
 
 CLASSES = torch.tensor([[0, 1], [3, 2], [5, 0]])

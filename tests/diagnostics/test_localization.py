@@ -10,9 +10,9 @@ from salcheck.datasets import Region
 from salcheck.diagnostics import localization
 from salcheck.diagnostics.localization import LEVELS, score
 from salcheck.errors import SalcheckError
-from salcheck.evaluate import parse_question
+from salcheck.maps.ranking import upsample
 from salcheck.questions import QUESTIONS
-from salcheck.regions import upsample
+from salcheck.runs.evaluate import parse_question
 from tests.diagnostics.marked import marked, mask_of
 from tests.nets import make_net, make_view
 

@@ -11,8 +11,8 @@ from salcheck.datasets import Region, scenes
 from salcheck.diagnostics import mosaic
 from salcheck.diagnostics.mosaic import prepare, score
 from salcheck.errors import SalcheckError
-from salcheck.evaluate import parse_question
 from salcheck.questions import QUESTIONS
+from salcheck.runs.evaluate import parse_question
 from tests.diagnostics.marked import marked
 from tests.nets import make_images, make_net, make_view
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from salcheck.canvas import canvas
 from salcheck.datasets import scenes
 from salcheck.diagnostics import deletion, insertion, quality
 from salcheck.errors import SalcheckError
-from salcheck.evaluate import parse_question
+from salcheck.maps.ranking import unit
 from salcheck.methods import fakecam
+from salcheck.network.view import FEATURES, View
+from salcheck.perturb.canvas import canvas
 from salcheck.questions import QUESTIONS
-from salcheck.regions import unit
-from salcheck.view import FEATURES, View
+from salcheck.runs.evaluate import parse_question
 from tests.nets import make_images, make_net, make_view
 from tests.planted import plant
 

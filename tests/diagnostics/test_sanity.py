@@ -5,14 +5,14 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from salcheck import evaluate as engine
 from salcheck.diagnostics import Seen, sanity
 from salcheck.diagnostics.sanity import score, subjects
 from salcheck.errors import SalcheckError
 from salcheck.methods import center, edges, eigencam, gradcam, gradient, guidedbackprop, lafam, layercam, random
-from salcheck.models import load_model
+from salcheck.network.loading import load_model
+from salcheck.network.randomise import parts
 from salcheck.questions import QUESTIONS
-from salcheck.randomise import parts
+from salcheck.runs import evaluate as engine
 from tests.makers import save_model
 from tests.nets import make_images, make_net, make_view
 

@@ -6,9 +6,9 @@ from sklearn.metrics import average_precision_score
 
 from salcheck.datasets import Region, scenes
 from salcheck.diagnostics.scenes import HIDDEN, score
+from salcheck.inputs.truth import Truth
 from salcheck.methods import parse_method
 from salcheck.questions import QUESTIONS
-from salcheck.truth import Truth
 from tests.diagnostics.marked import marked, mask_of
 from tests.nets import make_net, make_view
 from tests.planted import plant, shares

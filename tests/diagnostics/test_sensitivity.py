@@ -6,8 +6,8 @@ import torch
 
 from salcheck.diagnostics.sensitivity import score
 from salcheck.errors import SalcheckError
-from salcheck.evaluate import parse_question
 from salcheck.methods import gradxinput, layercam, random
+from salcheck.runs.evaluate import parse_question
 from tests.nets import make_images, make_net, make_view
 
 CLASSES = torch.tensor([[2], [5], [0]])

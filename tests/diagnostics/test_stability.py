@@ -3,14 +3,14 @@ import pytest
 import torch
 from scipy import stats
 
-from salcheck import augment
-from salcheck.augment import CHANGES, changed
 from salcheck.datasets import scenes
 from salcheck.diagnostics import overlap
 from salcheck.diagnostics.stability import level_names, score
 from salcheck.errors import SalcheckError
-from salcheck.evaluate import parse_question
 from salcheck.methods import center, gradxinput, layercam, random
+from salcheck.perturb import augment
+from salcheck.perturb.augment import CHANGES, changed
+from salcheck.runs.evaluate import parse_question
 from tests.nets import make_images, make_net, make_view
 from tests.planted import plant
 

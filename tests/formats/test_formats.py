@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from salcheck import folder
-from salcheck.report import make_report
-from salcheck.store import Store
+from salcheck.naming import registry
+from salcheck.report.build import make_report
+from salcheck.store.results import Store
 from tests.databases import add_maps, add_metric, add_run
 
 NASTY = "a|b`c<d>\ne*f*[g](h)\\|"
@@ -43,7 +43,7 @@ def empty(tmp_path):
 
 
 def render(name, report):
-    return folder.load("formats", name).render(report, {})
+    return registry.load("formats", name).render(report, {})
 
 
 def cells(row):
@@ -54,7 +54,7 @@ def cells(row):
     return [cell.strip() for cell in row[1:-1].split("|")]
 
 
-@pytest.mark.parametrize("name", folder.names("formats"))
+@pytest.mark.parametrize("name", registry.names("formats"))
 def test_no_format_writes_none_or_nan_and_each_ends_with_one_newline(name, report, empty):
     for given in (report, empty):
         text = render(name, given)
@@ -215,7 +215,7 @@ def test_markdown_of_a_paired_question_has_levels_differences_and_a_cross_check(
 
 
 def test_markdown_shows_the_pictures_that_it_is_given(paired):
-    text = folder.load("formats", "md").render(paired, {(1, "drop"): "r-run1-drop.png", (9, "drop"): "other.png"})
+    text = registry.load("formats", "md").render(paired, {(1, "drop"): "r-run1-drop.png", (9, "drop"): "other.png"})
     assert "](r-run1-drop.png)" in text
     assert "other.png" not in text
 

@@ -6,9 +6,9 @@ import pytest
 import timm
 import torch
 
-from salcheck.labels import Labels
 from salcheck.methods import cam, gradcam, hirescam
-from salcheck.view import FEATURES
+from salcheck.network.labels import Labels
+from salcheck.network.view import FEATURES
 from tests.nets import SIDES, make_images, make_net, make_view
 
 CLASSES = torch.tensor([[0, 3], [1, 6], [5, 5]])

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
 from salcheck.methods import case, finercam, gradcam, parse_method
+from salcheck.network.labels import Labels
 from salcheck.references.confusion import Confusion
 from tests.nets import make_images, make_net, make_view
 

@@ -9,17 +9,17 @@ import pytest
 import torch
 from PIL import Image
 
-from salcheck import folder
 from salcheck.datasets import Dataset, Item
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
 from salcheck.methods import controls, parse_method, parse_methods
-from salcheck.models import resolve_layer
-from salcheck.view import FEATURES, View
+from salcheck.naming import registry
+from salcheck.network.labels import Labels
+from salcheck.network.loading import resolve_layer
+from salcheck.network.view import FEATURES, View
 from tests.held_out import held_out
 from tests.nets import FAMILIES, SIDES, make_images, make_net, make_view
 
-METHODS = folder.names("methods")
+METHODS = registry.names("methods")
 CLASSES = torch.tensor([[0, 3, 6], [1, 6, 2], [5, 2, 4]])
 HELD = Dataset("held out", "", [Item("0", (0,))], lambda item: Image.new("RGB", (8, 8)))
 # Fewer samples than the defaults, so that the tests end in minutes.
@@ -186,7 +186,7 @@ def test_the_cost_is_what_it_says(cut, name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_says_what_it_is(name):
-    source = folder.PACKAGE / "methods" / f"{name.replace('-', '_')}.py"
+    source = registry.PACKAGE / "methods" / f"{name.replace('-', '_')}.py"
     first = (ast.get_docstring(ast.parse(source.read_text())) or "").splitlines()[0]
     assert 20 < len(first) < 110
     assert first.endswith(".")

@@ -11,12 +11,12 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from salcheck.datasets import Dataset, Item, scenes
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
+from salcheck.maps.ranking import mass, upsample
 from salcheck.methods import _discriminant, diffcam, parse_method
 from salcheck.methods._discriminant import Few, Many, discriminant
+from salcheck.network.labels import Labels
 from salcheck.references import build
 from salcheck.references.features import Features, read
-from salcheck.regions import mass, upsample
 from tests.held_out import held_out
 from tests.nets import make_images, make_net, make_view
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from salcheck.labels import Labels
 from salcheck.methods import difference, finercam, parse_method
 from salcheck.methods._rivals import rivals
+from salcheck.network.labels import Labels
 from tests.methods.peers import peer_maps
 from tests.nets import make_images, make_net, make_view
 

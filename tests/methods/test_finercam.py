@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
 from salcheck.methods import finercam, gradcam
+from salcheck.network.labels import Labels
 from tests.methods.peers import peer_maps
 from tests.nets import make_images, make_net, make_view
 

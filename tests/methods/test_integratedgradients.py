@@ -4,10 +4,10 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
-from salcheck.canvas import canvas
 from salcheck.errors import SalcheckError
 from salcheck.methods import integratedgradients
-from salcheck.view import FEATURES, View
+from salcheck.network.view import FEATURES, View
+from salcheck.perturb.canvas import canvas
 from tests.nets import SIDES, make_images, make_net, make_view
 
 CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])

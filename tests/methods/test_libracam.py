@@ -8,8 +8,8 @@ import torch
 
 from salcheck.errors import SalcheckError
 from salcheck.methods import hirescam, libracam, parse_method
+from salcheck.network.view import View
 from salcheck.references.library import Library
-from salcheck.view import View
 from tests.nets import SIDES, make_images, make_net, make_view
 
 CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])

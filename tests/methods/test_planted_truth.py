@@ -2,9 +2,9 @@
 
 import pytest
 
-from salcheck import folder
 from salcheck.datasets import scenes
 from salcheck.methods import every, parse_method, parse_methods
+from salcheck.naming import registry
 from tests.methods.test_contract import SHORT
 from tests.planted import held_out_scenes, plant, references_of, shares
 
@@ -28,7 +28,7 @@ def planted(scenes_model):
     return {count: plant(scenes_model, items[:count]) for count in {COUNT, *FEW.values()}}
 
 
-@pytest.mark.parametrize("name", [*folder.names("methods"), *OTHERS])
+@pytest.mark.parametrize("name", [*registry.names("methods"), *OTHERS])
 def test_maps_fall_on_the_object_of_their_class(name, planted, references, scenes_model):
     """The share of maps with more mass on the object of their class than on the other."""
     method = parse_method(SHORTER.get(name, name))

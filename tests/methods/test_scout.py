@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from salcheck.labels import Labels
 from salcheck.methods import scout
+from salcheck.network.labels import Labels
 from tests.nets import make_images, make_net, make_view
 
 CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])

@@ -4,7 +4,7 @@ from torch import nn
 
 from salcheck.errors import SalcheckError
 from salcheck.methods import gradient, smoothgrad
-from salcheck.view import FEATURES, View
+from salcheck.network.view import FEATURES, View
 from tests.nets import make_images, make_net, make_view
 
 CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])

@@ -1,7 +1,7 @@
 import torch
 
+from salcheck.maps.ranking import blank, mass, upsample
 from salcheck.methods import uniform
-from salcheck.regions import blank, mass, upsample
 from tests.nets import make_images, make_net, make_view
 
 

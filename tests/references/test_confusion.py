@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from salcheck.datasets import Dataset, Item
-from salcheck.models import load_model
+from salcheck.network.loading import load_model
 from salcheck.references import Need, build
 from salcheck.references.confusion import Confusion
 from tests.makers import save_model

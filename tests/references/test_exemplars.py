@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from salcheck.datasets import Item
-from salcheck.labels import Labels
+from salcheck.network.labels import Labels
 from salcheck.references import exemplars
 from tests.nets import make_images, make_net, make_view
 

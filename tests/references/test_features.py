@@ -9,7 +9,7 @@ from PIL import Image
 
 from salcheck.datasets import Dataset, Item
 from salcheck.errors import SalcheckError
-from salcheck.models import load_model
+from salcheck.network.loading import load_model
 from salcheck.references import Need, build, features
 from salcheck.references.features import Features, read
 from tests.makers import save_images, save_model

@@ -9,10 +9,10 @@ from PIL import Image
 
 from salcheck.datasets import Dataset, Item, scenes
 from salcheck.errors import SalcheckError
-from salcheck.labels import Labels
-from salcheck.models import load_model
+from salcheck.network.labels import Labels
+from salcheck.network.loading import load_model
+from salcheck.network.view import View
 from salcheck.references import Need, build, library
-from salcheck.view import View
 from tests.makers import save_model
 from tests.nets import make_images, make_net, make_view
 

@@ -1,0 +1,1 @@
+"""What can be done with maps: ranking and sets of pixels, likeness, agreement, drift."""

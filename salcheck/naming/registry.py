@@ -1,0 +1,58 @@
+"""The folder is the registry: one file per method, diagnostic, dataset or format, found by its name."""
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+from salcheck.errors import SalcheckError
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def names(folder: str) -> list[str]:
+    """Names of the modules in `salcheck/<folder>/`, sorted, as a user types them (`other-image`).
+
+    Reads the folder only and imports nothing, so that `--help` stays quick.
+    """
+    files = (PACKAGE / folder).glob("*.py")
+    return sorted(file.stem.replace("_", "-") for file in files if not file.stem.startswith("_"))
+
+
+def load(folder: str, name: str) -> ModuleType:
+    """The module `name` of `salcheck/<folder>/`; spelling is forgiven (`Grad-CAM`, `gradcam++`).
+
+    Raises SalcheckError with the nearest names where there is none.
+    """
+    return importlib.import_module(f"salcheck.{folder}.{canonical(folder, name).replace('-', '_')}")
+
+
+def canonical(folder: str, name: str) -> str:
+    """The one spelling of `name` in `folder`; raises SalcheckError with the nearest names."""
+    found = {_plain(known): known for known in names(folder)}
+    if _plain(name) in found:
+        return found[_plain(name)]
+    raise SalcheckError(unknown(folder.rstrip("s"), name, names(folder)))
+
+
+def unknown(kind: str, given: str, known: Iterable[str]) -> str:
+    """One line that says what was given, what comes nearest, and what there is."""
+    known = list(known)
+    lower = {item.lower(): item for item in reversed(known)}
+    near = [lower[match] for match in difflib.get_close_matches(given.lower(), lower, n=3, cutoff=0.5)]
+    hint = f"did you mean {' or '.join(near)}?" if near else ""
+    shown = known if len(known) <= 50 else []
+    listing = f"known: {', '.join(shown)}" if shown else ""
+    shortened = given if len(given) <= 60 else given[:59] + "…"
+    return f"unknown {kind} '{shortened}': " + ("; ".join(filter(None, [hint, listing])) or "no name comes near")
+
+
+def one_line(text: object) -> str:
+    """Text that nobody vouches for, on one line that any terminal shows as it is: no line ends, no control codes."""
+    line = " ".join(str(text).split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("+", "p").replace("-", "").replace("_", "")

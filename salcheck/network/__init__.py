@@ -1,0 +1,1 @@
+"""A timm model cut open: loaded, fed, differentiated, run again from the layer on."""

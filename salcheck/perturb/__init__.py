@@ -1,0 +1,1 @@
+"""Changed images, and what the model answers to them."""

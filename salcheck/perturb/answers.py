@@ -1,0 +1,68 @@
+"""What the model answers to changed images: each distinct one is forwarded once, a chunk in memory at a time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from salcheck.network.chunks import in_chunks
+from salcheck.network.view import View
+
+Masks = Callable[[Tensor], Tensor]
+Paint = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Scores (J, M) of J changed images for the classes of the images they come from."""
+
+    logits: Tensor
+    softmax: Tensor
+
+    def output(self, name: str) -> Tensor:
+        """`softmax` or `logit`, (J, M)."""
+        return self.softmax if name == "softmax" else self.logits
+
+
+def clean(view: View, classes: Tensor) -> Answers:
+    """The scores (B, M) of the images as they are, from the forward that all share."""
+    return Answers(view.logits.gather(1, classes), view.logits.softmax(-1).gather(1, classes))
+
+
+def ask(view: View, classes: Tensor, of: Tensor, masks: Masks, paint: Paint, how: str) -> Answers:
+    """The answers to jobs, each one image of the batch changed under a mask.
+
+    classes: (B, M). of: (J,), whose image each job changes. masks(jobs) makes the masks (j, ...) of some jobs (j,),
+    paint(of, masks) the images (j, 3, H, W) as the model is fed them: the same for the same image and mask, and so
+    named by `how`. All jobs are one list, run `batch_size` at a time; those whose image and mask were seen before,
+    for this method or another one, are not run again.
+    """
+    jobs = torch.arange(len(of), device=classes.device)
+    of = of.to(classes.device)
+    marks = in_chunks(len(of), max(view.batch_size, 64), lambda rows: _fingerprint(masks(jobs[rows])))
+    named = f"{how} {classes.tolist()}"
+    keys = [(named, image, mark) for image, mark in zip(of.tolist(), marks.tolist(), strict=True)]
+    fresh = list({key: job for job, key in enumerate(keys) if key not in view.answers}.values())
+    if fresh:
+        new = jobs[torch.tensor(fresh, device=jobs.device)]
+
+        def work(rows: slice) -> Tensor:
+            some = new[rows]
+            logits = view.forward(paint(of[some], masks(some)))
+            asked = classes[of[some]]
+            return torch.cat([logits.gather(1, asked), logits.softmax(-1).gather(1, asked)], dim=1)
+
+        rows = view.chunks(len(new), work).tolist()
+        view.answers.update((keys[job], row) for job, row in zip(fresh, rows, strict=True))
+    found = torch.tensor([view.answers[key] for key in keys], device=classes.device)
+    return Answers(*found.chunk(2, dim=1))
+
+
+def _fingerprint(masks: Tensor) -> Tensor:
+    """A 64-bit number (j,) for masks (j, ...): the same for equal masks and, but for a tiny chance, for no others."""
+    flat = masks.flatten(1).contiguous()
+    words = flat.to(torch.int64) if flat.dtype == torch.bool else flat.float().view(torch.int32).to(torch.int64)
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.randint(-(2**63), 2**63 - 1, (flat.shape[1],), generator=generator).to(flat.device)
+    return (words * factors).sum(-1)

@@ -1,0 +1,160 @@
+"""What the database holds of one run: its scores, its methods, which of them are one, which images belong together."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from salcheck.questions import Question
+from salcheck.report.stats import agreeing, alike
+from salcheck.store.results import Store
+
+# Classes: of fewer, no p could stay below .05 after Holm's correction for 200 comparisons (the least is 2 / 2**C).
+FEWEST = 14
+
+METHODS = """
+SELECT id, spec, control FROM methods
+WHERE EXISTS (SELECT 1 FROM scores WHERE scores.run_id = :run AND scores.method_id = methods.id)
+"""
+
+SCORES = """
+SELECT method_id, level, image_id, value, note FROM scores
+WHERE run_id = :run AND metric = :metric
+ORDER BY method_id, level, image_id
+"""
+
+TIED = """
+SELECT method_id, level, COUNT(*) AS images FROM scores
+WHERE run_id = :run AND metric = 'tied' AND value > 0
+GROUP BY method_id, level
+"""
+
+IMAGES = """
+SELECT images.id, images.key, labels FROM run_images JOIN images ON images.id = run_images.image_id
+WHERE run_id = :run AND images.id IN (SELECT image_id FROM scores WHERE run_id = :run AND value IS NOT NULL)
+ORDER BY images.id
+"""
+
+SIGNATURES = """
+SELECT maps.method_id, role, maps.image_id, signature
+FROM maps JOIN runs ON runs.model_id = maps.model_id
+JOIN run_images ON run_images.run_id = runs.id AND run_images.image_id = maps.image_id
+WHERE runs.id = :run AND role IN :roles
+ORDER BY maps.method_id, role, maps.image_id
+"""
+
+
+@dataclass(frozen=True)
+class ScoredMethod:
+    """A method of the run. floor: the question's own, which others must beat as they must beat controls."""
+
+    id: int
+    name: str
+    control: bool
+    floor: bool
+
+    @property
+    def hurdle(self) -> bool:
+        """Whether it is there to be beaten."""
+        return self.control or self.floor
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One run. main: the rows of the tested metric, (method_id, level, image_id, value, note). methods: in the order in
+    which they were added, floors and then controls last. images: those with any score, by id: their `key`, their
+    `class` (the first label, NaN without one) and the number of their `cluster`.
+    """
+
+    store: Store
+    about: Mapping[str, Any]
+    question: Question
+    main: pd.DataFrame
+    methods: Sequence[ScoredMethod]
+    images: pd.DataFrame
+
+    @property
+    def run(self) -> int:
+        return self.about["run"]
+
+    @property
+    def seed(self) -> int:
+        return self.about["seed"]
+
+    @property
+    def threshold(self) -> float | None:
+        return json.loads(self.about["parameters"]).get("threshold")
+
+    @property
+    def clusters(self) -> NDArray[np.int64]:
+        """(n,) of the images."""
+        return self.images["cluster"].to_numpy(dtype=np.int64)
+
+    def rows(self, metric: str) -> pd.DataFrame:
+        """The scores of one metric."""
+        return self.main if metric == self.question.metric else self.store.query(SCORES, run=self.run, metric=metric)
+
+    def wide(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Scores by (method, level), a row for each image of the run that has any: NaN where it has none here."""
+        scored = rows[rows["value"].notna()]
+        table = scored.pivot(index="image_id", columns=["method_id", "level"], values="value")
+        return table.reindex(self.images.index)
+
+    @cached_property
+    def tied(self) -> dict[tuple[int, float], int]:
+        """By method and level, in how many images position or chance chose among equal values."""
+        return self.store.query(TIED, run=self.run).set_index(["method_id", "level"])["images"].to_dict()
+
+    @cached_property
+    def twins(self) -> dict[int, ScoredMethod]:
+        """Methods whose maps rank every pixel as another's do, by id, and that other; controls and floors come first.
+
+        Signatures are of the positive parts of maps. Where a diagnostic reads more than that, the scores tell.
+        """
+        rows = self.store.query(SIGNATURES, run=self.run, roles=list(self.question.roles))
+        table = rows.pivot(index=["role", "image_id"], columns="method_id", values="signature")
+        order = [m for m in sorted(self.methods, key=lambda m: (not m.control, not m.floor)) if m.id in table]
+        known = {str(method.id): method for method in order}
+        signatures = {name: table[method.id].to_numpy(dtype=float) for name, method in known.items()}
+        found = {int(name): known[twin] for name, twin in alike(signatures).items()}
+        scores = self.main.pivot(index=["image_id", "level"], columns="method_id", values="value")
+        pairs = {id: [scores[one].to_numpy(float) for one in (id, twin.id)] for id, twin in found.items()}
+        return {id: twin for id, twin in found.items() if agreeing(*pairs[id])}
+
+    @cached_property
+    def distinct(self) -> list[ScoredMethod]:
+        """The methods that are compared: no control, no floor, and of those that are one only the first."""
+        twins = self.twins
+        return [m for m in self.methods if not m.hurdle and (m.id not in twins or twins[m.id].hurdle)]
+
+
+def load(store: Store, about: Mapping[str, Any], question: Question) -> Stored:
+    """What the database holds of the run."""
+    main = store.query(SCORES, run=about["run"], metric=question.metric)
+    scored, rows = set(main["method_id"]), store.query(METHODS, run=about["run"]).sort_values("id")
+    methods = [
+        ScoredMethod(int(id), spec, bool(control), spec in question.floors and not control)
+        for id, spec, control in rows.itertuples(index=False)
+        if id in scored
+    ]
+    images = store.query(IMAGES, run=about["run"]).set_index("id")
+    labels = [json.loads(text) for text in images.pop("labels")]
+    images["class"] = np.array([own[0] if own else np.nan for own in labels], dtype=float)
+    images["cluster"] = _clusters(images["class"])
+    return Stored(store, about, question, main, sorted(methods, key=lambda m: (m.control, m.floor)), images)
+
+
+def _clusters(classes: pd.Series) -> NDArray[np.int64]:
+    """A number for each image, the same for images of one class; without a label it is alone.
+
+    So is every image where classes are too few to be drawn from: what is said is then said of these classes.
+    """
+    alone = np.arange(len(classes), dtype=np.int64)
+    numbers, _ = pd.factorize(classes)
+    together = np.where(numbers < 0, len(classes) + alone, numbers)
+    return together if np.unique(together).size >= FEWEST else alone

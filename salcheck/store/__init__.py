@@ -1,0 +1,1 @@
+"""What is kept: the results database, the map cache, and which code made a number."""
