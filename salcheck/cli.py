@@ -1,6 +1,5 @@
 """The command line: parse, call, print. Everything heavy is imported inside the commands."""
 
-import dataclasses
 import io
 import re
 import shlex
@@ -14,7 +13,7 @@ from salcheck import __version__
 from salcheck.errors import SalcheckError
 from salcheck.naming import registry
 from salcheck.network.archs import ARCHS
-from salcheck.questions import QUESTIONS, Question
+from salcheck.questions import QUESTIONS
 
 app = typer.Typer(
     name="salcheck",
@@ -166,47 +165,37 @@ def evaluate(
     db: Db = None,
 ) -> None:
     """Ask questions of many images. Every score is stored; repeated or killed, nothing is done twice."""
-    from salcheck.datasets._files import portable
+    from salcheck.inputs.opening import choose_data, open_data
     from salcheck.methods import parse_methods
     from salcheck.network.loading import load_model
-    from salcheck.runs import evaluate as engine
-    from salcheck.screen.terminal import progress, say
+    from salcheck.runs.asking import ask, parse_question
+    from salcheck.runs.plan import Request
+    from salcheck.screen import terminal
     from salcheck.store.cache import cache_folder
     from salcheck.store.results import Store, default_db
 
-    asked = [engine.parse_question(text) for text in questions]
+    asked = [parse_question(text) for text in questions]
     chosen, cache = parse_methods(methods), cache_folder()
     model = load_model(arch, checkpoint=checkpoint, layer=layer, device=device, amp=amp)
-    command = re.sub(r"//[^@/\s]*@", "//***@", portable(shlex.join(["salcheck", *sys.argv[1:]])))
     with Store(db or default_db()) as store:
-        images = engine.open_data(engine.choose_data(dataset, data, model), data, model, seed)
-        held = None if reference is None else engine.open_data("folder", reference, model, seed)
+        request = Request(
+            dataset=open_data(choose_data(dataset, data, model), data, model, seed),
+            n=n,
+            seed=seed,
+            reference_data=None if reference is None else open_data("folder", reference, model, seed),
+            correct_only=not all_images,
+            allow_overlap=allow_overlap,
+            batch_size=batch_size,
+            command=_command(),
+        )
+        ask(asked, model, chosen, request, store, cache, terminal, variants)
 
-        def ask(question: Question, subject: Any, elsewhere: bool) -> None:
-            named = [dataclasses.replace(method, implied=method.implied or elsewhere) for method in chosen]
-            with progress("reference", "images") as show:
-                run = engine.make_run(
-                    question,
-                    subject,
-                    images,
-                    named,
-                    reference_data=held,
-                    n=n,
-                    seed=seed,
-                    correct_only=not all_images,
-                    allow_overlap=allow_overlap,
-                    batch_size=batch_size,
-                    command=command,
-                    cache=cache,
-                    progress=show,
-                )
-            for note in run.notes:
-                say(note)
-            with progress(question.name, "images") as show:
-                run_id = engine.evaluate(run, store, cache, lambda done: show(done, len(run.items)))
-            say(engine.summary(store, run, run_id))
 
-        engine.ask_all(asked, model, variants, ask, say)
+def _command() -> str:
+    """The command as it was typed, as text that a database can store, without the password of a URL."""
+    from salcheck.datasets import portable
+
+    return re.sub(r"//[^@/\s]*@", "//***@", portable(shlex.join(["salcheck", *sys.argv[1:]])))
 
 
 @app.command()
@@ -307,12 +296,12 @@ def train(
 def _references(methods: Any, model: Any, reference: Path | None, batch_size: int) -> tuple[Any, Any, list[str]]:
     """The methods that can be used, what they read of held-out images, and notes on what must be done without."""
     from salcheck import references
+    from salcheck.inputs.opening import open_data
     from salcheck.methods import fitting
-    from salcheck.runs import evaluate as engine
     from salcheck.screen.terminal import progress
     from salcheck.store.cache import cache_folder
 
-    held = None if reference is None else engine.open_data("folder", reference, model, 0)
+    held = None if reference is None else open_data("folder", reference, model, 0)
     methods, notes = fitting(methods, model, held)
     needs = [need for method in methods for need in method.needs]
     if reference is None:

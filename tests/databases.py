@@ -4,10 +4,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from salcheck.maps.notes import Kind, Note
 from salcheck.store import schema
 from salcheck.store.results import Store, to_json
 
-Score = float | str | None  # a string is the note of an image without a score
+Score = float | str | Note | None  # a note is why an image has no score; a string, one of something that failed
+NO_NOTE = {"kind": None, "note": None}
 Scores = Sequence[Score | Sequence[float | None]]  # at one level, or at each of several
 
 
@@ -95,10 +97,10 @@ def add_images(store: Store, dataset: int, n: int, classes: Sequence[int | None]
     return [int(id) for id in found["id"][:n]]
 
 
-def add_method(store: Store, spec: str, *, control: bool = False) -> int:
+def add_method(store: Store, spec: str, *, control: bool = False, code: str = "") -> int:
     name = spec.split(":", maxsplit=1)[0]
     values = {"name": name, "spec": spec, "parameters": to_json({"spec": spec}), "inputs": "{}", "control": control}
-    return store.identify(schema.methods, values, ["name", "parameters", "inputs"])
+    return store.identify(schema.methods, {**values, "code": code}, ["name", "parameters", "inputs", "code"])
 
 
 def add_maps(store: Store, run: int, method: str, signatures: Sequence[float | None], role: str = "top1") -> None:
@@ -110,9 +112,9 @@ def add_maps(store: Store, run: int, method: str, signatures: Sequence[float | N
 
 
 def add_facts(store: Store, run: int, method: str, name: str, values: Sequence[float]) -> None:
-    """For the run's images in turn, a fact on the top-1 map."""
+    """For the run's images in turn, a fact on the top-1 map; bools are counted."""
     maps = zip(_maps(store, run, method), values, strict=False)
-    rows = [{**ids, "name": name, "value": float(value)} for ids, value in maps]
+    rows = [{**ids, "name": name, "value": float(v), "flag": isinstance(v, bool)} for ids, v in maps]
     with store.transaction() as connection:
         store.put(connection, schema.facts, rows, replace=True)
 
@@ -128,18 +130,19 @@ def _maps(store: Store, run: int, method: str) -> list[dict[str, Any]]:
 
 
 def _scores(value: Score | Sequence[float | None], levels: Sequence[float]) -> list[dict[str, Any]]:
-    if isinstance(value, str):
-        return [{"level": 0.0, "value": None, "note": value}]
+    if isinstance(value, str | Note):
+        note = value if isinstance(value, Note) else Note(Kind.FAILED, value)
+        return [{"level": 0.0, "value": None, "kind": str(note.kind), "note": note.why}]
     values = value if isinstance(value, Sequence) else [value]
     return [
-        {"level": level, "value": one, "note": "blank: too few" if one is None else None}
+        {"level": level, "value": one, **({"kind": "blank", "note": "too few"} if one is None else NO_NOTE)}
         for level, one in zip(levels, values, strict=True)
     ]
 
 
 def _model(arch: str) -> dict[str, Any]:
     text = {"arch": arch, "name": f"{arch}.tag", "weights": "w" * 64, "layer": "features", "transform": "eval"}
-    return {"key": f"model {arch}", **text, "device": "cpu", "dtype": "float32", "classes": 10}
+    return {"key": f"model {arch}", **text, "dtype": "float32", "classes": 10}
 
 
 def _run(
@@ -153,8 +156,5 @@ def _run(
         "reference": reference,
         "parameters": to_json(settings),
         "seed": 0,
-        "batch_size": 8,
-        "versions": "{}",
-        "command": "salcheck eval",
         "created": "2025-01-01T00:00:00+00:00",
     }

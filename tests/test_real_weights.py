@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from salcheck.diagnostics.overlap import score
+from salcheck.inputs.opening import open_data
 from salcheck.methods import fitting, parse_method, parse_methods
 from salcheck.network.loading import load_model
-from salcheck.runs import evaluate as engine
 
 COUNT = 12
 ALIKE = ("cam", "gradcam", "hirescam", "xgradcam", "ablationcam", "liftcam")
@@ -14,7 +14,7 @@ ALIKE = ("cam", "gradcam", "hirescam", "xgradcam", "ablationcam", "liftcam")
 
 def see(model, shared):
     """A view of photographs and their top two classes (B, 2)."""
-    data = engine.open_data("imagenet", shared / "photos" / "val", model, 0)
+    data = open_data("imagenet", shared / "photos" / "val", model, 0)
     images = [model.transform(data.read(item)) for item in data.items[:COUNT]]
     view = model.view(lambda: model.batch(images), list(range(COUNT)))
     return view, view.logits.topk(2).indices

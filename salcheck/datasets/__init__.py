@@ -4,6 +4,7 @@ A dataset file has `open_dataset(root, labels, seed) -> Dataset`. Its docstring'
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -65,7 +66,8 @@ class Dataset:
 
     `path(item)` is the item's file where it has one; it serves to find images that two datasets share. `regions(item)`
     says where its objects are, none where that is not known, and raises SalcheckError where the annotation is broken;
-    it is None for a dataset that knows no places. `parts` likewise.
+    it is None for a dataset that knows no places. `parts` likewise. `code`: digest of the code that reads the images.
+    `most`: how many items there could be, where these are the first of an order that can go on; else 0.
     """
 
     name: str
@@ -75,15 +77,22 @@ class Dataset:
     path: Callable[[Item], Path | None] = field(default=lambda item: None, compare=False)
     regions: Callable[[Item], Sequence[Region]] | None = field(default=None, compare=False, repr=False)
     parts: Parts | None = field(default=None, compare=False, repr=False)
+    code: str = ""
+    most: int = 0
 
     def __len__(self) -> int:
         return len(self.items)
 
     @cached_property
     def digest(self) -> str:
-        """Hash of keys, labels, fingerprints and annotations in order: the dataset's identity in runs and caches."""
+        """Hash of code and name, and of keys, labels, fingerprints and annotations in order: its identity."""
         lines = "".join(f"{i.key}\t{i.labels}\t{i.fingerprint}\t{i.annotation}\n" for i in self.items)
-        return hashlib.sha256(f"{self.name}\n{lines}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.name} {self.code}\n{lines}".encode()).hexdigest()
+
+
+def portable(name: str) -> str:
+    """A file name, which may hold any bytes, as text that a database can store: what is no UTF-8 is escaped."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 class Labels(Protocol):

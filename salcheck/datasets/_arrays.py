@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from salcheck.datasets import Dataset, Item
-from salcheck.datasets._files import portable, require_folder
+from salcheck.datasets import Dataset, Item, portable
+from salcheck.datasets._files import require_folder
 from salcheck.datasets._images import DAMAGED
 from salcheck.errors import SalcheckError
 from salcheck.naming.registry import one_line

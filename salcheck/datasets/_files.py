@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from salcheck.datasets import Dataset, Item
+from salcheck.datasets import Dataset, Item, portable
 from salcheck.datasets._images import SUFFIXES, read_image
 from salcheck.errors import SalcheckError
 
@@ -60,8 +60,3 @@ def fingerprint(path: Path) -> str:
             file.seek(start)
             checksum = zlib.crc32(file.read(PIECE), checksum)
     return f"{size}-{checksum:08x}"
-
-
-def portable(name: str) -> str:
-    """A file name, which may hold any bytes, as text that a database can store: what is no UTF-8 is escaped."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

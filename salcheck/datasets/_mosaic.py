@@ -50,7 +50,7 @@ def mosaics(base: Dataset, drawn: Sequence[Sequence[Tile]], model: Model, grid: 
     def regions(item: Item) -> list[Region]:
         return [Region(label, box=cell) for label, cell in zip(item.labels, cells, strict=True)]
 
-    return Dataset(f"mosaics of {base.name}", base.root, items, read, regions=regions)
+    return Dataset(f"mosaics of {base.name}", base.root, items, read, regions=regions, code=base.code)
 
 
 def _as_seen(model: Model, image: Image.Image) -> Image.Image:

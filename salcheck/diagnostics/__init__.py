@@ -41,6 +41,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from salcheck.maps.notes import Kind, Note
 from salcheck.network.view import View
 
 GIVEN = ("explain", "told", "truth", "subjects", "example")  # keywords that the engine fills in
@@ -51,8 +52,8 @@ def needed(diagnostic: ModuleType) -> str:
     return getattr(diagnostic, "KNOWS", "regions") if "truth" in inspect.signature(diagnostic.score).parameters else ""
 
 
-NOT_FINITE = "the model's scores of a changed image are not finite"
-GAP = "undefined for this image"
+NOT_FINITE = Note(Kind.FAILED, "the model's scores of a changed image are not finite")
+GAP = Note(Kind.UNDEFINED, "undefined for this image")
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,16 @@ class Scores:
     """
 
     values: Mapping[str, Tensor]
-    notes: Sequence[str | None]
+    notes: Sequence[Note | None]
     levels: Sequence[float] = ()
-    gap: str = GAP
+    gap: Note = GAP
 
 
 def scored(
     values: Mapping[str, Tensor],
-    notes: Sequence[str | None],
+    notes: Sequence[Note | None],
     levels: Sequence[float] = (),
-    gap: str = GAP,
+    gap: Note = GAP,
     answers: Tensor | None = None,
 ) -> Scores:
     """Scores that are NaN for every image with a note. answers: (B, ...), what the model said of the changed images;

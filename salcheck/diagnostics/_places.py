@@ -4,16 +4,15 @@ Signed maps rank by all of their values. Mass is of the positive part, taken at 
 `overlap`: a signed map has the mass of its ReLU'd twin.
 """
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from salcheck.maps.notes import Note
 from salcheck.maps.ranking import blank, upsample
 
 
-def blanks(maps: Tensor, size: tuple[int, int]) -> list[str | None]:
+def blanks(maps: Tensor, size: tuple[int, int]) -> list[Note | None]:
     """Why the first blank one of each image's maps (B, M, h, w) ranks nothing, or None where none is blank."""
     flat = maps.flatten(0, 1)
     notes, M = blank(upsample(flat, size), 0, flat), maps.shape[1]
@@ -50,8 +49,3 @@ def widened(masks: Tensor, pixels: int) -> Tensor:
     away = torch.arange(-pixels, pixels + 1, device=masks.device)
     disc = (away[:, None] ** 2 + away**2 <= pixels**2).float()
     return F.conv2d(masks[:, None].float(), disc[None, None], padding=pixels)[:, 0] > 0.5
-
-
-def first(*notes: Sequence[str | None]) -> list[str | None]:
-    """For each image the first of several notes on it."""
-    return [next(filter(None, several), None) for several in zip(*notes, strict=True)]

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from salcheck.diagnostics import Scores, scored
+from salcheck.maps.notes import Kind, Note
 from salcheck.maps.ranking import blank, unit, upsample
 from salcheck.network.view import View
 from salcheck.perturb.answers import Answers, clean
@@ -63,7 +64,7 @@ def score(
     if output == "softmax":
         values["gain"] = (O - Y).clamp(min=0) / (1 - Y).clamp(min=torch.finfo(Y.dtype).eps)
     values["adcc"] = _harmonic_mean(coherency, 1 - values["complexity"], 1 - values["drop"])
-    return scored(values, notes, gap="blank: the map of the image seen through the map", answers=O)
+    return scored(values, notes, gap=Note(Kind.BLANK, "the map of the image seen through the map"), answers=O)
 
 
 def _through(

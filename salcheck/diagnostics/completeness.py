@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from salcheck.diagnostics import Scores, scored
+from salcheck.maps.notes import Kind, Note
 from salcheck.network.view import View
 
-NO_CLAIM = "claims no sum"
-NOT_FINITE = "blank: not finite"
+NO_CLAIM = Note(Kind.UNDEFINED, "claims no sum")
+NOT_FINITE = Note(Kind.BLANK, "not finite")
 
 
 def score(view: View, classes: Tensor, maps: Tensor, *, told: Callable[[str, View, Tensor], Tensor | None]) -> Scores:

@@ -20,6 +20,7 @@ from torch import Tensor
 from salcheck.diagnostics import Scores, scored
 from salcheck.diagnostics._removal import without
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Kind, Note
 from salcheck.maps.ranking import Ranking, Ties, check_percent, order, set_size
 from salcheck.network.view import View
 from salcheck.perturb.answers import clean
@@ -64,4 +65,6 @@ def score(
         few = found.positive()[:, None] < torch.tensor(sizes, device=after.device)
         values = {name: value.masked_fill(few, torch.nan) for name, value in values.items()}
     values = {"before": before[:, 0], **values}
-    return scored(values, found.notes, percent, gap="blank: fewer positive pixels than the set", answers=after)
+    return scored(
+        values, found.notes, percent, gap=Note(Kind.BLANK, "fewer positive pixels than the set"), answers=after
+    )

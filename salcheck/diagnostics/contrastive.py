@@ -20,6 +20,7 @@ from torch import Tensor
 
 from salcheck.diagnostics import Scores, scored
 from salcheck.diagnostics._removal import without
+from salcheck.maps.notes import Kind, Note
 from salcheck.maps.ranking import Ranking, Ties, check_percent, order, set_size
 from salcheck.network.view import View
 from salcheck.perturb.answers import clean
@@ -54,7 +55,7 @@ def score(
     notes = [u or v for u, v in zip(found.notes[::2], found.notes[1::2], strict=True)]
     own, other = fall.unbind(1)
     values = {"contrast": own - other, "own": own, "other": other}
-    return scored(values, notes, percent, gap="blank: fewer positive pixels than the set", answers=after)
+    return scored(values, notes, percent, gap=Note(Kind.BLANK, "fewer positive pixels than the set"), answers=after)
 
 
 def _margin(scores: Tensor) -> Tensor:

@@ -50,12 +50,14 @@ from torch import Tensor
 from salcheck.diagnostics import Scores, scored
 from salcheck.errors import SalcheckError
 from salcheck.inputs.truth import Located, Truth
+from salcheck.maps.notes import Kind, Note
 from salcheck.maps.ranking import Order, check_percent, order, set_size
 from salcheck.network.view import View
+from salcheck.questions import RANDOM, TOP1, TOP2, Role
 
 KNOWS = "parts"
-UNKNOWN = "excluded: it is not known in which parts its two classes differ"
-ALIKE = "excluded: its two classes differ in no visible part"
+UNKNOWN = Note(Kind.EXCLUDED, "it is not known in which parts its two classes differ")
+ALIKE = Note(Kind.EXCLUDED, "its two classes differ in no visible part")
 
 Example = Callable[[int], tuple[Tensor, Truth] | None]
 
@@ -66,8 +68,8 @@ def check(*, percent: tuple[float, ...], percentile: float, **rest: object) -> N
         raise SalcheckError(f"percentile={percentile:g}: it is 0 or more, and below 100")
 
 
-def roles(*, rival: str, **rest: object) -> tuple[str, ...]:
-    return ("top1", "top2" if rival == "likeliest" else "random")
+def roles(*, rival: str, **rest: object) -> tuple[Role, ...]:
+    return (TOP1, TOP2 if rival == "likeliest" else RANDOM)
 
 
 def score(
@@ -105,7 +107,9 @@ def score(
         "piou_at": piou,
     }
     notes = [note or blank for note, blank in zip(notes, found.notes, strict=True)]
-    return scored(values, notes, percent, gap="undefined: no part is marked, or there is no image of the rival")
+    return scored(
+        values, notes, percent, gap=Note(Kind.UNDEFINED, "no part is marked, or there is no image of the rival")
+    )
 
 
 def threshold(differences: NDArray[np.float64], percentile: float) -> float:
@@ -115,7 +119,7 @@ def threshold(differences: NDArray[np.float64], percentile: float) -> float:
     return float(min(np.percentile(known, percentile), below.max())) if below.size else np.inf
 
 
-def _differ(parts: Located, classes: Tensor, percentile: float) -> tuple[Tensor, list[str | None]]:
+def _differ(parts: Located, classes: Tensor, percentile: float) -> tuple[Tensor, list[Note | None]]:
     """Parts in which the classes (B, 2) of an image differ, bool (B, P), and why an image is excluded, or None."""
     a, b = classes.cpu().unbind(1)
     between = parts.differences[a, b]

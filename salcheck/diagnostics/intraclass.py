@@ -23,13 +23,14 @@ import torch
 from torch import Tensor
 
 from salcheck.diagnostics import Scores, scored
-from salcheck.diagnostics._places import first, lying_on, pointing, positive
+from salcheck.diagnostics._places import lying_on, pointing, positive
 from salcheck.maps.agreement import agreement
+from salcheck.maps.notes import Kind, Note, first
 from salcheck.maps.ranking import order, upsample
 from salcheck.network.view import View
 from salcheck.perturb import plants
 
-NO_DISTANCE = "has no distance"
+NO_DISTANCE = Note(Kind.UNDEFINED, "has no distance")
 
 
 def check(*, size: float, **rest: object) -> None:

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from salcheck.diagnostics import Scores, Seen, overlap, scored
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Kind, Note
 from salcheck.maps.ranking import check_percent
 from salcheck.network.loading import Model
 from salcheck.network.view import FEATURES, View
 
-GAP = "blank: at this layer"
+GAP = Note(Kind.BLANK, "at this layer")
 
 
 def check(*, percent: float, **rest: object) -> None:

@@ -27,12 +27,14 @@ from torch import Tensor
 
 from salcheck.datasets import Region
 from salcheck.diagnostics import Scores, scored
-from salcheck.diagnostics._places import first, lying_on, pointing, positive, widened
+from salcheck.diagnostics._places import lying_on, pointing, positive, widened
 from salcheck.errors import SalcheckError
 from salcheck.inputs.truth import Truth
 from salcheck.maps.agreement import Agreement, agreement, best_box_iou, largest_box, otsu, tight_box
+from salcheck.maps.notes import Kind, Note, first
 from salcheck.maps.ranking import order, unit, upsample
 from salcheck.network.view import View
+from salcheck.questions import LABEL1, TOP1, Role
 
 LEVELS = tuple(range(2, 100, 2))  # percent of the range
 WSOL = 0.2
@@ -48,8 +50,8 @@ def check(*, largest: float, tolerance: int, **rest: object) -> None:
         raise SalcheckError(f"tolerance={tolerance}: it is a number of pixels, 0 to {MOST}")
 
 
-def roles(*, target: str, **rest: object) -> tuple[str, ...]:
-    return ("top1",) if target == "top1" else ("label1",)
+def roles(*, target: str, **rest: object) -> tuple[Role, ...]:
+    return (TOP1,) if target == "top1" else (LABEL1,)
 
 
 def score(
@@ -91,15 +93,15 @@ def _of_class(truth: Truth, classes: Tensor) -> list[Found]:
     ]
 
 
-def _excluded(found: Found, area: float, single: bool, largest: float) -> str | None:
+def _excluded(found: Found, area: float, single: bool, largest: float) -> Note | None:
     if not found:
-        return "excluded: no object of the class is marked"
+        return Note(Kind.EXCLUDED, "no object of the class is marked")
     if single and len(found) > 1 and any(region.box is not None for region, _ in found):
-        return "excluded: several objects of the class"
+        return Note(Kind.EXCLUDED, "several objects of the class")
     if area == 0:
-        return "excluded: the object is outside of the picture as the model sees it"
+        return Note(Kind.EXCLUDED, "the object is outside of the picture as the model sees it")
     if area > largest:
-        return f"excluded: the object covers more than {100 * largest:g} % of the picture"
+        return Note(Kind.EXCLUDED, f"the object covers more than {100 * largest:g} % of the picture")
     return None
 
 

@@ -36,8 +36,9 @@ from salcheck.inputs.truth import Truth
 from salcheck.maps.ranking import ranked, upsample
 from salcheck.network.loading import Model
 from salcheck.network.view import View
+from salcheck.questions import Role
 from salcheck.store.cache import atomic_write
-from salcheck.store.provenance import versions
+from salcheck.store.provenance import code_of
 
 SPARE = 2  # times as many photographs as mosaics have cells: some share a class with all that are left
 TRIES = 4  # draws for each mosaic that is asked for
@@ -50,8 +51,8 @@ def check(*, grid: int, confidence: float, **rest: object) -> None:
         raise SalcheckError(f"confidence={confidence:g}: it is a probability, 0 or more and below 1")
 
 
-def roles(*, grid: int, **rest: object) -> tuple[str, ...]:
-    return tuple(f"label{i}" for i in range(1, grid**2 + 1))
+def roles(*, grid: int, **rest: object) -> tuple[Role, ...]:
+    return tuple(Role("label", place) for place in range(1, grid**2 + 1))
 
 
 def prepare(
@@ -72,7 +73,9 @@ def prepare(
     Raises SalcheckError where too few are classified correctly with a probability of `confidence` or more.
     """
     wanted = SPARE * n * grid**2
-    identity = json.dumps([versions(), model.identity, dataset.digest, wanted, seed, batch_size, confidence])
+    identity = json.dumps(
+        [code_of(Path(__file__)), model.identity, dataset.digest, wanted, seed, batch_size, confidence]
+    )
     place = cache / "mosaics" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.json"
     tiles = _kept(place, dataset)
     if tiles is None:

@@ -37,6 +37,7 @@ from torch import Tensor
 from salcheck.diagnostics import Scores, Seen, scored
 from salcheck.errors import SalcheckError
 from salcheck.maps.likeness import correlation, ranks, ssim
+from salcheck.maps.notes import Kind, Note
 from salcheck.maps.ranking import blank, upsample
 from salcheck.network.loading import Model, load_model
 from salcheck.network.randomise import ALONE, random_models
@@ -44,8 +45,8 @@ from salcheck.network.view import View
 
 LABELS = "labels"  # the name of the model that was trained on permuted labels
 MEASURES = ("spearman_abs", "spearman", "ssim")
-BLANK = "blank: the map that it is compared with"
-LONELY = "no other image in the batch to compare with"
+BLANK = Note(Kind.BLANK, "the map that it is compared with")
+LONELY = Note(Kind.UNDEFINED, "no other image in the batch to compare with")
 
 
 def check(*, parts: int, draw: int, **rest: object) -> None:

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from salcheck.diagnostics import Scores, scored
-from salcheck.diagnostics._places import blanks, first, lying_on, own_and_other, pointing, positive
+from salcheck.diagnostics._places import blanks, lying_on, own_and_other, pointing, positive
 from salcheck.inputs.truth import Truth
 from salcheck.maps.agreement import agreement
+from salcheck.maps.notes import Kind, Note, first
 from salcheck.maps.ranking import order, upsample
 from salcheck.network.view import View
 
-HIDDEN = "excluded: an object has no pixel of its own in the picture"
+HIDDEN = Note(Kind.EXCLUDED, "an object has no pixel of its own in the picture")
 
 
 def score(view: View, classes: Tensor, maps: Tensor, *, truth: Truth) -> Scores:
@@ -44,4 +45,4 @@ def score(view: View, classes: Tensor, maps: Tensor, *, truth: Truth) -> Scores:
     seen = masks.any(-1).any(-1).all(-1).tolist()
     notes = first([None if one else HIDDEN for one in seen], blanks(maps, view.size))
     means = {name: value.mean(-1) for name, value in values.items()}
-    return scored(means, notes, gap="blank: a map without mass on either object")
+    return scored(means, notes, gap=Note(Kind.BLANK, "a map without mass on either object"))

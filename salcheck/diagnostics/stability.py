@@ -29,11 +29,14 @@ from torch import Tensor
 
 from salcheck.diagnostics import Scores, scored
 from salcheck.maps.likeness import spearman
+from salcheck.maps.notes import Kind, Note
 from salcheck.maps.ranking import blank, check_percent, set_size, top_set, upsample
 from salcheck.network.view import View
 from salcheck.perturb.augment import CHANGES, changed, check_changes, taken_back
 
-NO_SETS = "no change leaves the class as it is, or the map of a changed image ranks too few pixels"
+NO_SETS = Note(
+    Kind.UNDEFINED, "no change leaves the class as it is, or the map of a changed image ranks too few pixels"
+)
 
 
 def check(*, percent: float, changes: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Kind, Note
 
 Ties = Literal["none", "random", "position"]
 Ranking = Literal["upsampled", "native"]
@@ -74,7 +75,7 @@ class Order:
 
     place: Tensor
     values: Tensor
-    notes: list[str | None]
+    notes: list[Note | None]
 
     def tied(self, sizes: Sequence[int]) -> Tensor:
         """How many members of the top sets of each size were chosen among equal values: int (J, L)."""
@@ -111,7 +112,7 @@ def order(maps: Tensor, size: tuple[int, int], ties: Ties = "random", ranking: R
     return Order(place.unflatten(1, size), values, blank(pixels, 0, maps))
 
 
-def blank(pixels: Tensor, percent: float, grids: Tensor | None = None) -> list[str | None]:
+def blank(pixels: Tensor, percent: float, grids: Tensor | None = None) -> list[Note | None]:
     """Why each of (J, H, W) maps has no top `percent` % worth the name, or None where it has one.
 
     grids: the maps (J, h, w) that were upsampled to pixels, which rounds: a constant one need not stay constant.
@@ -128,15 +129,15 @@ def blank(pixels: Tensor, percent: float, grids: Tensor | None = None) -> list[s
     return [_why_blank(*fact, wanted) for fact in facts]
 
 
-def _why_blank(finite: bool, constant: bool, positive: int, wanted: int) -> str | None:
+def _why_blank(finite: bool, constant: bool, positive: int, wanted: int) -> Note | None:
     if not finite:
-        return "blank: not finite"
+        return Note(Kind.BLANK, "not finite")
     if positive == 0:
-        return "blank: no positive value"
+        return Note(Kind.BLANK, "no positive value")
     if constant:
-        return "blank: constant"
+        return Note(Kind.BLANK, "constant")
     if positive < wanted:
-        return "blank: fewer positive pixels than the set"
+        return Note(Kind.BLANK, "fewer positive pixels than the set")
     return None
 
 

@@ -8,7 +8,7 @@ from types import ModuleType
 
 from salcheck.errors import SalcheckError
 
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def names(folder: str) -> list[str]:
@@ -18,6 +18,11 @@ def names(folder: str) -> list[str]:
     """
     files = (PACKAGE / folder).glob("*.py")
     return sorted(file.stem.replace("_", "-") for file in files if not file.stem.startswith("_"))
+
+
+def source_of(shelf: str, name: str) -> Path:
+    """The file that `name` comes from."""
+    return Path(str(load(shelf, name).__file__))
 
 
 def load(folder: str, name: str) -> ModuleType:

@@ -53,9 +53,9 @@ class Model:
 
     @cached_property
     def identity(self) -> str:
-        """Hash of all that decides its logits: modules, weights, transform, device type, precision."""
+        """Hash of all that decides its logits: modules, weights, transform, precision. The device does not."""
         # The printed modules tell networks apart that hold the same tensors (another activation or stride).
-        parts = [str(self.net), self.weights, str(self.transform), self.device.type, self.dtype]
+        parts = [str(self.net), self.weights, str(self.transform), self.dtype]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @cached_property

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
+from salcheck.maps import notes
+from salcheck.maps.notes import Note
 from salcheck.network.view import View
 
 Kind = Literal["dot", "patch", "gap", "stroke"]
@@ -28,7 +30,7 @@ CELLS = 4
 LONG = 5
 STANDS_OUT = 0.5
 CHANGED = 0.1
-NOTHING = "excluded: nothing stands out from the background"
+NOTHING = Note(notes.Kind.EXCLUDED, "nothing stands out from the background")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Planted:
 
     images: Tensor
     masks: Tensor
-    notes: list[str | None]
+    notes: list[Note | None]
 
 
 def check_size(size: float) -> None:

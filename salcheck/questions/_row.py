@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from salcheck.questions._roles import Role
+
 HIGHER, LOWER, NEITHER = 1, -1, 0
 BETTER = "better than every control"
 
@@ -27,20 +29,20 @@ class Metric:
 class Question:
     """A diagnostic asked of many images.
 
-    `roles` are the classes that each method explains: `top1`, `top2`, ... of the model, `label1`, ... of the
-    annotation, `random` for one that is neither; where the parameters decide, the diagnostic's own `roles` does. None
-    at all: the question is asked of the model itself and takes no method. The claim is on `metric`, one of `metrics`:
-    with a `threshold`, it holds for a method whose scores are better than that; without one, for a method that is
-    better than every control on the same images; an empty claim is none. `paired` says whether methods are compared
-    with each other at all, `level` what a score's level is, `floors` which methods join every run beside the controls
-    and must be beaten like them, `variants` which settings the field disagrees on (`layer` is the model's, all others
-    are the diagnostic's).
+    `roles` are the classes that each method explains; where the parameters decide, the diagnostic's own `roles` does.
+    None at all: the question is asked of the model itself and takes no method. The claim is on `metric`, one of
+    `metrics`: with a `threshold`, it holds for a method whose scores are better than that; without one, for a method
+    that is better than every control on the same images. claim="": no verdict is given. `paired` says whether methods
+    are compared with each other at all, `level` what a score's level is, `floors` which methods join every run beside
+    the controls and must be beaten like them, `variants` which settings the field disagrees on (`layer` is the model's,
+    all others are the diagnostic's). `version` is raised when the question comes to mean something else: its runs are
+    then new ones.
     """
 
     name: str
     title: str
     diagnostic: str
-    roles: tuple[str, ...]
+    roles: tuple[Role, ...]
     metric: str
     metrics: Mapping[str, Metric]
     claim: str
@@ -50,4 +52,5 @@ class Question:
     paired: bool = True
     floors: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    version: int = 1
     variants: Sequence[Mapping[str, Any]] = ()

@@ -1,5 +1,6 @@
 """Faithfulness: does the model depend on what the map marks?"""
 
+from salcheck.questions._roles import TOP1, TOP2
 from salcheck.questions._row import BETTER, HIGHER, LOWER, NEITHER, Metric, Question
 
 
@@ -31,7 +32,7 @@ ROWS = (
         name="rq2",
         title="Confidence drop: how much of the class's score goes with the most salient pixels?",
         diagnostic="confidence-drop",
-        roles=("top1",),
+        roles=(TOP1,),
         metric="drop",
         metrics={
             "drop": Metric("score lost, relative to what it was, not below 0", HIGHER, curve=True),
@@ -57,7 +58,7 @@ ROWS = (
         name="road",
         title="ROAD: how much of the score goes with pixels that are removed and linearly imputed?",
         diagnostic="road",
-        roles=("top1",),
+        roles=(TOP1,),
         metric="morf",
         metrics={
             "morf": Metric("score lost with the most relevant pixels", HIGHER, curve=True),
@@ -81,7 +82,7 @@ ROWS = (
         name="deletion",
         title="Deletion: how soon does the score fall when pixels go in the order of the map?",
         diagnostic="deletion",
-        roles=("top1",),
+        roles=(TOP1,),
         metric="deletion",
         metrics={
             "deletion": Metric("area under the curve of the score", LOWER),
@@ -104,7 +105,7 @@ ROWS = (
         name="insertion",
         title="Insertion: how soon does the score rise when pixels come in the order of the map?",
         diagnostic="insertion",
-        roles=("top1",),
+        roles=(TOP1,),
         metric="insertion",
         metrics={
             "insertion": Metric("area under the curve of the score", HIGHER),
@@ -127,7 +128,7 @@ ROWS = (
         name="quality",
         title="Map quality: what is left of the score when the image is seen through the map?",
         diagnostic="quality",
-        roles=("top1",),
+        roles=(TOP1,),
         metric="change_out_of_loop",
         metrics=_quality_metrics(),
         claim=BETTER,
@@ -145,7 +146,7 @@ ROWS = (
         name="averagedrop",
         title="Average drop, increase, gain and ADCC: does the score survive where the map is high?",
         diagnostic="averagedrop",
-        roles=("top1",),
+        roles=(TOP1,),
         metric="adcc",
         metrics={
             "adcc": Metric("harmonic mean of coherency, 1 - complexity, 1 - drop", HIGHER),
@@ -163,7 +164,7 @@ ROWS = (
         name="infidelity",
         title="Infidelity: does the map say how the score changes when the image is disturbed?",
         diagnostic="infidelity",
-        roles=("top1",),
+        roles=(TOP1,),
         metric="unexplained",
         metrics={
             "unexplained": Metric("share of the squared change of the score that the map does not foretell", LOWER),
@@ -183,7 +184,7 @@ ROWS = (
         name="faithfulness-correlation",
         title="Faithfulness correlation: does the score fall as much as the map says of random subsets?",
         diagnostic="faithfulness-correlation",
-        roles=("top1",),
+        roles=(TOP1,),
         metric="correlation",
         metrics={"correlation": Metric("Pearson correlation over random subsets", HIGHER)},
         claim=BETTER,
@@ -194,7 +195,7 @@ ROWS = (
         name="contrastive",
         title="Contrastive faithfulness: does a class lose more to its own map than to its rival's?",
         diagnostic="contrastive",
-        roles=("top1", "top2"),
+        roles=(TOP1, TOP2),
         metric="contrast",
         metrics={
             "contrast": Metric("fall of s_u - s_v by the map of u, minus that by the map of v", HIGHER, curve=True),

@@ -1,5 +1,6 @@
 """Ground truth: is the map in the right place, for the right class, for the right reason?"""
 
+from salcheck.questions._roles import LABEL1, LABEL2, TOP1, TOP2, Role
 from salcheck.questions._row import BETTER, HIGHER, LOWER, NEITHER, Metric, Question
 
 ROWS = (
@@ -7,7 +8,7 @@ ROWS = (
         name="localization",
         title="Localisation: is the map where the object is?",
         diagnostic="localization",
-        roles=("label1",),
+        roles=(LABEL1,),
         metric="auprc",
         metrics={
             "auprc": Metric("average precision of the pixels", HIGHER),
@@ -34,7 +35,7 @@ ROWS = (
         name="mosaic",
         title="Mosaic: of several photographs in one picture, is the map in the one of its class?",
         diagnostic="mosaic",
-        roles=("label1", "label2", "label3", "label4"),
+        roles=(LABEL1, LABEL2, Role("label", 3), Role("label", 4)),
         metric="own",
         metrics={
             "own": Metric("share of the positive mass in the cell of the class", HIGHER),
@@ -52,7 +53,7 @@ ROWS = (
         name="scenes",
         title="Scenes: of two objects in one picture, is the map on the one of its class?",
         diagnostic="scenes",
-        roles=("label1", "label2"),
+        roles=(LABEL1, LABEL2),
         metric="right",
         metrics={
             "right": Metric("mass on the class's own object, of that on both", HIGHER),
@@ -72,7 +73,7 @@ ROWS = (
         name="counterfactual",
         title="Counterfactual: does the map for one class and not another mark the parts in which they differ?",
         diagnostic="counterfactual",
-        roles=("top1", "top2"),
+        roles=(TOP1, TOP2),
         metric="f1",
         metrics={
             "f1": Metric("F1, mean over the region's sizes", HIGHER),
@@ -94,7 +95,7 @@ ROWS = (
         name="intraclass",
         title="Within a class: does the map mark what sets an image apart from others of its class?",
         diagnostic="intraclass",
-        roles=("label1",),
+        roles=(LABEL1,),
         metric="auprc",
         metrics={
             "auprc": Metric("average precision of the planted pixels", HIGHER),

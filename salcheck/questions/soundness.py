@@ -1,5 +1,6 @@
 """Soundness: does the map depend on the class and on the model, and on nothing else?"""
 
+from salcheck.questions._roles import TOP1, TOP2
 from salcheck.questions._row import HIGHER, LOWER, NEITHER, Metric, Question
 
 
@@ -33,7 +34,7 @@ ROWS = (
         name="rq1",
         title="Class sensitivity: do the maps for the two most likely classes differ?",
         diagnostic="overlap",
-        roles=("top1", "top2"),
+        roles=(TOP1, TOP2),
         metric="overlap",
         metrics={
             "overlap": Metric("% of the most salient pixels shared", LOWER, 1),
@@ -50,7 +51,7 @@ ROWS = (
         name="sensitivity",
         title="Sensitivity: how far does the map move when the image hardly changes?",
         diagnostic="sensitivity",
-        roles=("top1",),
+        roles=(TOP1,),
         metric="sensitivity",
         metrics={
             "sensitivity": Metric("largest relative change of the map", LOWER),
@@ -64,7 +65,7 @@ ROWS = (
         name="stability",
         title="Stability: does the map stay when the image changes in ways that leave the class as it is?",
         diagnostic="stability",
-        roles=("top1",),
+        roles=(TOP1,),
         metric="agreement",
         metrics={
             "agreement": Metric("% of the most salient pixels that stay, mean over the changes", HIGHER, 1),
@@ -81,7 +82,7 @@ ROWS = (
         name="sanity",
         title="Sanity: does the map change when the weights of the model are random?",
         diagnostic="sanity",
-        roles=("top1",),
+        roles=(TOP1,),
         metric="excess",
         metrics=_sanity_metrics(),
         claim="weight-driven",
@@ -94,7 +95,7 @@ ROWS = (
         name="layers",
         title="Layers: does a method tell classes apart wherever the model is cut?",
         diagnostic="layers",
-        roles=("top1", "top2"),
+        roles=(TOP1, TOP2),
         metric="overlap",
         metrics={
             "overlap": Metric("% of the most salient pixels shared", LOWER, 1, curve=True),
@@ -131,7 +132,7 @@ ROWS = (
         name="completeness",
         title="Completeness: does the map sum to what its method says it sums to?",
         diagnostic="completeness",
-        roles=("top1",),
+        roles=(TOP1,),
         metric="error",
         metrics={
             "error": Metric("|sum of the map - what it should be|, relative to the latter", LOWER, 4),

@@ -29,7 +29,7 @@ from salcheck.inputs.sample import draw, image_seed
 from salcheck.naming import registry
 from salcheck.network.loading import Model
 from salcheck.network.view import View
-from salcheck.store.provenance import versions
+from salcheck.store.provenance import code_of
 
 CHECKSUM = "checksum of "
 ORDER_SEED = 0  # held-out images are read in one fixed shuffled order, so that the first of them are a fair sample
@@ -149,7 +149,7 @@ def _check_labels(need: Need, source: Dataset) -> None:
 
 def _place(need: Need, model: Model, source: Dataset, cache: Path) -> Path:
     of = model.key if need.module.LAYER else model.identity
-    identity = json.dumps([versions(), of, source.digest, need.key])
+    identity = json.dumps([code_of(Path(str(need.module.__file__))), of, source.digest, need.key])
     return cache / "reference" / f"{need.name}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
 
 

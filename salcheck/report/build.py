@@ -15,14 +15,14 @@ from salcheck.report.section import Line, Place, Section, make_section
 from salcheck.report.verdicts import listing
 from salcheck.store.results import Store
 
-SETTINGS = ["model", "weights", "layer", "transform", "device", "dtype", "dataset_digest", "parameters"]
+SETTINGS = ["model", "weights", "layer", "transform", "dtype", "dataset_digest", "parameters"]
 CUT_ALIKE = ("model", "weights", "layer", "dtype")  # two runs in which a method's maps of an image are the same
 PLACES = {"mosaic": "own cell", "scenes": "own of both objects"}  # questions that say where the maps of rq1 lie
 
 RUNS = """
-SELECT runs.id AS run, question, arch, models.name AS model, layer, weights, models.device, dtype,
+SELECT runs.id AS run, question, arch, models.name AS model, layer, weights, dtype,
        transform, datasets.name AS dataset, datasets.size AS dataset_size, datasets.digest AS dataset_digest,
-       reference, runs.parameters, seed, batch_size, versions, command, created,
+       reference, runs.parameters, seed, created,
        (SELECT COUNT(*) FROM run_images WHERE run_images.run_id = runs.id) AS drawn
 FROM runs JOIN models ON models.id = runs.model_id JOIN datasets ON datasets.id = runs.dataset_id
 WHERE EXISTS (SELECT 1 FROM scores WHERE scores.run_id = runs.id)

@@ -11,13 +11,14 @@ from salcheck.naming.parameters import write
 from salcheck.questions import HIGHER, QUESTIONS, Question
 from salcheck.report.section import Section
 from salcheck.report.stats import rank_agreement
+from salcheck.report.stored import NEWEST
 from salcheck.store.results import Store
 
-SAME = ("question", "model", "weights", "transform", "device", "dtype", "dataset_digest", "seed", "drawn", "reference")
+SAME = ("question", "model", "weights", "transform", "dtype", "dataset_digest", "seed", "drawn", "reference")
 
-SCORES = """
+SCORES = f"""
 SELECT spec, level, image_id, value FROM scores JOIN methods ON methods.id = method_id
-WHERE run_id = :run AND metric = :metric AND value IS NOT NULL
+WHERE run_id = :run AND metric = :metric AND value IS NOT NULL AND {NEWEST}
 """
 
 

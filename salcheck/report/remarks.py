@@ -18,13 +18,20 @@ TIES = (
     "ties: images where position or chance, not value, chose some pixels of a set; blank: images without a score "
     "because a map has too few positive pixels."
 )
+COUNTED_APART = ("blank", "excluded")  # kinds of notes with columns of their own
 REASONS = 5  # at most so many are spelt out
 
 FACTS = """
-SELECT facts.method_id, role, facts.name, facts.image_id, facts.value
+SELECT facts.method_id, role, facts.name, facts.image_id, facts.flag, facts.value
 FROM facts JOIN runs ON runs.model_id = facts.model_id
 JOIN run_images ON run_images.run_id = runs.id AND run_images.image_id = facts.image_id
 WHERE runs.id = :run AND role IN :roles
+"""
+
+ATTEMPTS = "SELECT batch_size, device, versions FROM attempts WHERE run_id = :run ORDER BY id"
+OLDER = """
+SELECT DISTINCT methods.spec FROM scores JOIN methods ON methods.id = scores.method_id
+WHERE scores.run_id = :run AND scores.method_id NOT IN :shown ORDER BY 1
 """
 
 
@@ -44,6 +51,8 @@ def remarks_of(stored: Stored, lines: Sequence["Line"], pairs: int) -> list[str]
         *([TIES] if "tied" in stored.question.metrics else []),
         *([same] if twins else []),
         *_failures(stored),
+        *_attempts(stored),
+        *_older(stored),
         *([] if json.loads(stored.about["parameters"]).get("levels") else _facts(stored)),  # of one subject of several
         *([] if stored.question.roles else _extremes(stored, lines)),
     ]
@@ -63,10 +72,32 @@ def _images(stored: Stored) -> list[str]:
     ]
 
 
+def _attempts(stored: Stored) -> list[str]:
+    """How many processes worked on the run, and in what they differ: of the last bits of a score this can be seen."""
+    rows = stored.store.query(ATTEMPTS, run=stored.run)
+    if len(rows) < 2:
+        return []
+    seen: dict[str, list[str]] = {}
+    for batch_size, device, versions in rows.itertuples(index=False):
+        for name, value in {"batch size": batch_size, "device": device, **json.loads(versions)}.items():
+            seen.setdefault(name, []).append(str(value))
+    differ = [f"{name} {' and '.join(dict.fromkeys(values))}" for name, values in seen.items() if len(set(values)) > 1]
+    alike = "alike in batch size, device and versions"
+    return [f"Scored in {len(rows)} attempts: {', '.join(differ) or alike}."]
+
+
+def _older(stored: Stored) -> list[str]:
+    shown = [method.id for method in stored.methods]
+    specs = list(stored.store.query(OLDER, run=stored.run, shown=shown)["spec"]) if shown else []
+    if not specs:
+        return []
+    return [f"Scores by earlier code of {', '.join(specs)} are stored too; those of the newest are shown."]
+
+
 def _excluded(main: pd.DataFrame) -> str:
     """How many images are not of this question, and why, where it is not for the class alone."""
-    notes = main.loc[main["note"].str.startswith("excluded", na=False), ["image_id", "note"]].drop_duplicates()
-    counts = notes["note"].str.removeprefix("excluded: ").value_counts()
+    notes = main.loc[main["kind"] == "excluded", ["image_id", "note"]].drop_duplicates()
+    counts = notes["note"].value_counts()
     if counts.empty:
         return ""
     if list(counts.index) == ["not correctly classified"]:
@@ -158,7 +189,7 @@ def _extremes(stored: Stored, lines: Sequence["Line"]) -> list[str]:
 def _failures(stored: Stored) -> list[str]:
     """Why images have no score, the commonest reasons first; blank and excluded ones have their own counts."""
     main, names = stored.main, {method.id: method.name for method in stored.methods}
-    failed = main[main["note"].notna() & ~main["note"].str.startswith(("blank", "excluded"), na=False)]
+    failed = main[main["kind"].notna() & ~main["kind"].isin(COUNTED_APART)]
     images = failed.groupby("note")["image_id"].nunique().sort_values(ascending=False, kind="stable")
     more = [f"No score for {images[REASONS:].sum()} more image(s), for other reasons."] if len(images) > REASONS else []
     told = []
@@ -173,24 +204,27 @@ def _facts(stored: Stored) -> list[str]:
     """What methods had to decide on the way, over the maps that have a score."""
     question, main = stored.question, stored.main
     names = {method.id: method.name for method in stored.methods}
-    facts = stored.store.query(FACTS, run=stored.run, roles=list(question.roles))
+    facts = stored.store.query(FACTS, run=stored.run, roles=stored.roles)
     scored = main[main["value"].notna()].drop_duplicates(["method_id", "image_id"])
     scored = scored[["method_id", "image_id", "value"]].rename(columns={"value": "score"})
     facts = facts.merge(scored, on=["method_id", "image_id"])
     remarks = []
     for id, frame in facts.groupby("method_id"):
-        said = [_fact_words(str(name).replace("_", " "), rows["value"]) for name, rows in frame.groupby("name")]
+        named = frame.groupby("name")
+        said = [
+            _fact_words(str(name).replace("_", " "), bool(rows["flag"].all()), rows["value"]) for name, rows in named
+        ]
         remarks.append(f"{names[id]}: {'; '.join(said)}.")
-        if "top2" in question.roles and main["level"].nunique() <= 2:  # one level, and 0 for what is noted
+        if "top2" in stored.roles and main["level"].nunique() <= 2:  # one level, and 0 for what is noted
             remarks += _rival_remark(names[id], frame, question.metrics[question.metric].digits)
     return remarks
 
 
-def _fact_words(name: str, values: pd.Series) -> str:
-    """What is true or false is counted; a number, whose name ends in ` =`, has a median, a range and a count."""
-    if not name.endswith(" ="):
+def _fact_words(name: str, flag: bool, values: pd.Series) -> str:
+    """What is true or false is counted; a number has a median, a range and a count."""
+    if flag:
         return f"{name} in {int(values.sum())} of {len(values)} maps"
-    return f"{name[:-2]} {values.median():.3g} ({values.min():.3g} to {values.max():.3g}, {len(values)} maps)"
+    return f"{name} {values.median():.3g} ({values.min():.3g} to {values.max():.3g}, {len(values)} maps)"
 
 
 def _rival_remark(method: str, frame: pd.DataFrame, digits: int) -> list[str]:

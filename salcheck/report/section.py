@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from salcheck.naming.parameters import write
 from salcheck.questions import HIGHER, LOWER, Metric, Question
-from salcheck.questions._roles import against
 from salcheck.report.derived import Auroc, aurocs, best_of, half_of
 from salcheck.report.remarks import chosen_levels, remarks_of
 from salcheck.report.stats import Comparison, Summary, bands, compare, holm, summarise
@@ -195,8 +194,7 @@ def level_name(names: Sequence[str], level: float) -> str:
 
 def make_section(store: Store, about: Mapping[str, Any], question: Question) -> Section:
     """Everything that the report says of one run."""
-    roles = tuple(json.loads(about["parameters"]).get("roles", question.roles))
-    stored = load(store, about, dataclasses.replace(question, roles=(*roles, *against(roles))))
+    stored = load(store, about, question)
     entries = _entries(stored)
     pairs = _pairs(stored) if question.paired else []
     lines = _lines(stored, entries, pairs)
@@ -242,7 +240,7 @@ def _entries(stored: Stored) -> list[Entry]:
         for method in stored.methods:
             rows = frames[method.id]
             here = rows[(rows["level"] == level) | (rows["level"] == 0.0)]
-            kinds = here["note"].dropna().str.split(":").str[0].value_counts().to_dict()
+            kinds = here["kind"].dropna().value_counts().to_dict()
             values = table[method.id, level].to_numpy(dtype=float)
             there = np.isfinite(values)
             summary = summarise(values[there], threshold, seed, above=higher, clusters=stored.clusters[there])

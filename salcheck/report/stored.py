@@ -10,20 +10,28 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from salcheck.questions import Question
+from salcheck.questions import Question, against
 from salcheck.report.stats import agreeing, alike
 from salcheck.store.results import Store
 
 # Classes: of fewer, no p could stay below .05 after Holm's correction for 200 comparisons (the least is 2 / 2**C).
 FEWEST = 14
 
-METHODS = """
+# Of a method whose code has changed since it was scored first, the newest is shown.
+NEWEST = """
+NOT EXISTS (
+    SELECT 1 FROM methods AS newer JOIN scores AS later ON later.method_id = newer.id AND later.run_id = :run
+    WHERE newer.name = methods.name AND newer.parameters = methods.parameters AND newer.id > methods.id
+)
+"""
+
+METHODS = f"""
 SELECT id, spec, control FROM methods
-WHERE EXISTS (SELECT 1 FROM scores WHERE scores.run_id = :run AND scores.method_id = methods.id)
+WHERE EXISTS (SELECT 1 FROM scores WHERE scores.run_id = :run AND scores.method_id = methods.id) AND {NEWEST}
 """
 
 SCORES = """
-SELECT method_id, level, image_id, value, note FROM scores
+SELECT method_id, level, image_id, value, kind, note FROM scores
 WHERE run_id = :run AND metric = :metric
 ORDER BY method_id, level, image_id
 """
@@ -66,9 +74,9 @@ class ScoredMethod:
 
 @dataclass(frozen=True)
 class Stored:
-    """One run. main: the rows of the tested metric, (method_id, level, image_id, value, note). methods: in the order in
-    which they were added, floors and then controls last. images: those with any score, by id: their `key`, their
-    `class` (the first label, NaN without one) and the number of their `cluster`.
+    """One run. main: the rows of the tested metric, (method_id, level, image_id, value, kind, note). methods: in the
+    order in which they were added, floors and then controls last. images: those with any score, by id: their `key`,
+    their `class` (the first label, NaN without one) and the number of their `cluster`.
     """
 
     store: Store
@@ -85,6 +93,13 @@ class Stored:
     @property
     def seed(self) -> int:
         return self.about["seed"]
+
+    @property
+    def roles(self) -> list[str]:
+        """The names under which the run's maps are stored, those against a rival too."""
+        usual = [str(role) for role in self.question.roles]
+        roles = json.loads(self.about["parameters"]).get("roles", usual)
+        return [*roles, *against(roles)]
 
     @property
     def threshold(self) -> float | None:
@@ -116,7 +131,7 @@ class Stored:
 
         Signatures are of the positive parts of maps. Where a diagnostic reads more than that, the scores tell.
         """
-        rows = self.store.query(SIGNATURES, run=self.run, roles=list(self.question.roles))
+        rows = self.store.query(SIGNATURES, run=self.run, roles=self.roles)
         table = rows.pivot(index=["role", "image_id"], columns="method_id", values="signature")
         order = [m for m in sorted(self.methods, key=lambda m: (not m.control, not m.floor)) if m.id in table]
         known = {str(method.id): method for method in order}
@@ -146,6 +161,7 @@ def load(store: Store, about: Mapping[str, Any], question: Question) -> Stored:
     labels = [json.loads(text) for text in images.pop("labels")]
     images["class"] = np.array([own[0] if own else np.nan for own in labels], dtype=float)
     images["cluster"] = _clusters(images["class"])
+    main = main[main["method_id"].isin([method.id for method in methods])]
     return Stored(store, about, question, main, sorted(methods, key=lambda m: (m.control, m.floor)), images)
 
 

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from salcheck.datasets import Dataset, Item
-from salcheck.datasets._files import portable
+from salcheck.datasets import Dataset, Item, portable
 from salcheck.datasets._images import read_image
 from salcheck.diagnostics.overlap import score as overlap_score
 from salcheck.errors import SalcheckError

@@ -4,27 +4,31 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from salcheck.datasets import Dataset, Item
 from salcheck.methods import Method
+from salcheck.naming import registry
 from salcheck.network.loading import Model
-from salcheck.questions import Question
-from salcheck.questions._roles import RANDOM, against
+from salcheck.questions import Question, against
 from salcheck.references import References
-from salcheck.store import schema
-from salcheck.store.provenance import versions
-from salcheck.store.results import Store, now, to_json
+from salcheck.store.provenance import code_of
+from salcheck.store.results import to_json
+
+HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Run:
     """A question, and everything that can change its answers.
 
-    `items` are the images in the run's order; `references` what methods may ask for, `reference_key` the
-    identity of the images they come from, and `reference_source` says these in words. `subjects`: other models that
-    the images are shown to, by name, each with its own references. `levels`: names of the levels 1, 2, ... of the
-    scores. `notes`: which methods had to be left out, and why.
+    `items` are the images in the run's order, `after` the one that comes next in it where there is one; `references`
+    what methods may ask for, `reference_key` the identity of the images they come from, and `reference_source` says
+    these in words. `subjects`: other models that the images are shown to, by name, each with its own references.
+    `levels`: names of the levels 1, 2, ... of the scores. `notes`: which methods had to be left out, and why.
+    `batch_size` and `command` change no score: they are stored with each attempt.
     """
 
     question: Question
@@ -42,42 +46,45 @@ class Run:
     notes: Sequence[str] = ()
     subjects: Mapping[str, tuple[Model, References]] = field(default_factory=dict)
     levels: Sequence[str] = ()
+    after: Item | None = None
+
+    @property
+    def diagnostic(self) -> ModuleType:
+        return registry.load("diagnostics", self.question.diagnostic)
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
         """All settings of the question, as stored."""
-        own: dict[str, Any] = {"correct_only": self.correct_only, "images": len(self.items)}
-        own |= {"roles": self.roles} | ({"levels": list(self.levels)} if self.levels else {})
+        own: dict[str, Any] = {"correct_only": self.correct_only, "roles": self.roles}
+        own |= {"levels": list(self.levels)} if self.levels else {}
         threshold = {} if self.question.threshold is None else {"threshold": self.question.threshold}
         return {**self.question.parameters, **threshold, **own}
 
     @property
     def roles(self) -> list[str]:
-        """The question's roles as the database knows them: a class that is drawn depends on the seed."""
-        return [f"{role}-{self.seed}" if role == RANDOM else role for role in self.question.roles]
+        """The question's roles as the database knows them."""
+        return [role.stored(self.seed) for role in self.question.roles]
 
     def roles_of(self, method: Method) -> list[str]:
         """The roles under which a method's maps are stored: with its rival where that decides the map."""
         return against(self.roles) or self.roles if method.paired else self.roles
 
     @cached_property
-    def key(self) -> str:
-        """Hash of all that can change a score; methods are not in it, so that a run can gain some later.
+    def code(self) -> str:
+        """Digest of the code that makes the scores: the diagnostic's, the engine's, and what these import."""
+        return code_of(registry.source_of("diagnostics", self.question.diagnostic), HERE / "shard.py")
 
-        The last bits of a score can still depend on which methods were asked together: changed images that several
-        share are forwarded once, and so in other batches.
+    @cached_property
+    def key(self) -> str:
+        """Hash of all that can change a score.
+
+        Methods are not in it, so that a run can gain some later, nor is the number of images: draws are prefixes of one
+        order, and no score depends on how many images there are, or on the batch that an image is in. The last bits of
+        a score can: libraries add up the numbers of another batch in another order.
         """
-        drawn = hashlib.sha256("\n".join(item.key for item in self.items).encode()).hexdigest()
-        parts: list[Any] = [
-            self.question.name,
-            self.model.key,
-            self.dataset.digest,
-            drawn,
-            self.reference_key,
-            self.seed,
-        ]
-        parts += [{name: model.key for name, (model, _) in self.subjects.items()}]
-        return hashlib.sha256(to_json([versions(), self.batch_size, *parts, self.parameters]).encode()).hexdigest()
+        parts: list[Any] = [self.question.name, self.question.version, self.code, self.model.key, self.dataset.digest]
+        parts += [self.reference_key, self.seed, {name: model.key for name, (model, _) in self.subjects.items()}]
+        return hashlib.sha256(to_json([*parts, self.parameters]).encode()).hexdigest()
 
     def inputs(self, method: Method) -> dict[str, Any]:
         """What the method reads beside the image, by identity: two maps differ where these do."""
@@ -85,77 +92,13 @@ class Run:
         read = {need.key: own.get(need.key, self.reference_key) for need in method.needs}
         return read | ({"seed": self.seed} if method.seeded else {})
 
-
-def register(run: Run, store: Store) -> tuple[int, int, dict[str, int], dict[str, int]]:
-    """Puts model, dataset, images, methods and run into the database; returns the ids of model, run, images
-    by their key and methods by their key.
-    """
-    model, dataset = run.model, run.dataset
-    model_id = store.identify(
-        schema.models,
-        {
-            "key": model.key,
-            "arch": model.arch,
-            "name": model.name,
-            "weights": model.weights,
-            "layer": model.layer,
-            "transform": str(model.transform),
-            "device": model.device.type,
-            "dtype": model.dtype,
-            "classes": len(model.labels),
-        },
-        unique=["key"],
-    )
-    dataset_id = store.identify(
-        schema.datasets,
-        {"digest": dataset.digest, "name": dataset.name, "root": dataset.root, "size": len(dataset)},
-        unique=["digest"],
-    )
-    run_id = store.identify(
-        schema.runs,
-        {
-            "key": run.key,
-            "question": run.question.name,
-            "model_id": model_id,
-            "dataset_id": dataset_id,
-            "reference": run.reference_source,
-            "parameters": to_json(run.parameters),
-            "seed": run.seed,
-            "batch_size": run.batch_size,
-            "versions": to_json(versions()),
-            "command": run.command,
-            "created": now(),
-        },
-        unique=["key"],
-    )
-    methods = {
-        method.key: store.identify(
-            schema.methods,
-            {
-                "name": method.name,
-                "spec": method.spec,
-                "parameters": to_json(dict(method.parameters)),
-                "inputs": to_json(run.inputs(method)),
-                "control": method.control,
-            },
-            unique=["name", "parameters", "inputs"],
-        )
-        for method in run.methods
-    }
-    return model_id, run_id, _register_images(run, store, dataset_id, run_id), methods
+    @cached_property
+    def codes(self) -> dict[str, str]:
+        """Digest of the code that makes each method's maps, its references' and the choice of classes included, by the
+        method's key.
+        """
+        return {method.key: code_of(*_files(method), HERE / "classes.py") for method in self.methods}
 
 
-def _register_images(run: Run, store: Store, dataset_id: int, run_id: int) -> dict[str, int]:
-    place = {item.key: row for row, item in enumerate(run.dataset.items)}
-    rows = [
-        {"dataset_id": dataset_id, "row": place[item.key], "key": item.key, "labels": to_json(list(item.labels))}
-        for item in run.items
-    ]
-    with store.transaction() as connection:
-        store.put(connection, schema.images, rows, replace=False)
-    known = store.query("SELECT key, id FROM images WHERE dataset_id = :dataset", dataset=dataset_id)
-    ids = {key: int(id) for key, id in known.itertuples(index=False)}
-    order = [{"run_id": run_id, "position": p, "image_id": ids[item.key]} for p, item in enumerate(run.items)]
-    with store.transaction() as connection:
-        store.put(connection, schema.run_images, order, replace=False)
-    return {item.key: ids[item.key] for item in run.items}
+def _files(method: Method) -> list[Path]:
+    return [Path(str(module.__file__)) for module in (method.module, *(need.module for need in method.needs))]

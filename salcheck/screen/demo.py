@@ -3,13 +3,16 @@
 from pathlib import Path
 
 from salcheck.errors import SalcheckError
+from salcheck.inputs.opening import open_data
 from salcheck.methods import parse_methods
 from salcheck.naming import registry
 from salcheck.network.loading import load_model
 from salcheck.report.build import make_report
-from salcheck.runs import evaluate as engine
+from salcheck.runs.asking import ask, parse_question
 from salcheck.runs.explain import explain
-from salcheck.screen.terminal import Output, progress, say
+from salcheck.runs.plan import Request
+from salcheck.screen import terminal
+from salcheck.screen.terminal import Output, say
 from salcheck.store.cache import atomic_write
 from salcheck.store.results import Store
 
@@ -24,36 +27,21 @@ def run_demo(out: Path) -> None:
     except OSError as error:
         raise SalcheckError(f"cannot make folder '{out}': {error.strerror}; name another with --out") from error
     model = load_model("scenes")
-    dataset = engine.open_data("scenes", None, model, 0)
-    with progress("reference", "images") as show:
-        run = engine.make_run(
-            engine.parse_question("rq1"),
-            model,
-            dataset,
-            parse_methods(["quick"]),
-            n=SCENES,
-            seed=0,
-            correct_only=True,
-            batch_size=BATCH,
-            command="salcheck demo",
-            cache=out / "cache",
-            progress=show,
-        )
+    dataset = open_data("scenes", None, model, 0)
     scene = out / "scene.png"
-    picture = dataset.read(run.items[0])
+    picture = dataset.read(dataset.items[0])
     atomic_write(scene, lambda file: picture.save(file, format="PNG"))
-    say(f"1. Maps of one scene with two objects: salcheck explain {scene} --arch scenes --method case,gradcam")
-    methods = parse_methods(["case,gradcam"])
-    output = Output(model, methods, out, None, False, [])
-    for explained in explain(model, [scene], methods, ["top1", "top2"], run.references.values):
+    say(f"1. Maps of one scene with two objects: salcheck explain {scene} --arch scenes --method gradcam,layercam")
+    output = Output(model, parse_methods(["gradcam,layercam"]), out, None, False, [])
+    for explained in explain(model, [scene], parse_methods(["gradcam,layercam"]), ["top1", "top2"], {}):
         output.add(explained)
     say(f"\n2. One question over {SCENES} scenes: salcheck eval rq1 --arch scenes --n {SCENES}")
     database = out / "salcheck.db"
+    request = Request(dataset, n=SCENES, batch_size=BATCH, command="salcheck demo")
     with Store(str(database)) as store:
-        with progress("rq1", "images") as show:
-            run_id = engine.evaluate(run, store, out / "cache", lambda done: show(done, len(run.items)))
+        (run,) = ask([parse_question("rq1")], model, parse_methods(["quick"]), request, store, out / "cache", terminal)
         say(f"\n3. What the scores say: salcheck report --db {database} --out {out / 'report.md'}\n")
-        report = make_report(store, run=run_id)
+        report = make_report(store, run=run)
     text = registry.load("formats", "md").render(report, {})
     atomic_write(out / "report.md", lambda file: file.write(text.encode()))
     print(registry.load("formats", "text").render(report, {}), end="")

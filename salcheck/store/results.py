@@ -180,7 +180,10 @@ def _prepare_sqlite(engine: Engine, create: bool) -> None:
     def on_begin(connection: Connection) -> None:
         options = connection.get_execution_options()
         # Foreign keys can only be turned on and off between transactions.
-        connection.exec_driver_sql(f"PRAGMA foreign_keys = {'OFF' if options.get('migrates') else 'ON'}")
+        migrates = bool(options.get("migrates"))
+        connection.exec_driver_sql(f"PRAGMA foreign_keys = {'OFF' if migrates else 'ON'}")
+        # Else a table that a view reads could not be made anew.
+        connection.exec_driver_sql(f"PRAGMA legacy_alter_table = {'ON' if migrates else 'OFF'}")
         # A transaction that reads before it writes would be thrown out where another has written in between.
         connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes") else "BEGIN")
 

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData(
@@ -28,6 +29,11 @@ def _id() -> Column:
     return Column("id", Integer, primary_key=True)
 
 
+def _made_by() -> Column:
+    """The attempt that made a row; NULL for rows from before attempts were kept."""
+    return Column("attempt_id", ForeignKey("attempts.id"))
+
+
 def _to(table: str, *, primary_key: bool = False) -> Column:
     return Column(f"{table}_id", ForeignKey(f"{table}s.id"), primary_key=primary_key, nullable=False)
 
@@ -36,13 +42,12 @@ models = Table(
     "models",
     metadata,
     _id(),
-    Column("key", String(64), nullable=False, unique=True),  # hash of weights, layer, transform and device type
+    Column("key", String(64), nullable=False, unique=True),  # hash of modules, weights, layer, transform, precision
     Column("arch", Text, nullable=False),  # as typed
     Column("name", Text, nullable=False),  # timm's full name with its weight tag
     Column("weights", String(64), nullable=False),
     Column("layer", Text, nullable=False),
     Column("transform", Text, nullable=False),
-    Column("device", Text, nullable=False),
     Column("dtype", Text, nullable=False),
     Column("classes", Integer, nullable=False),
 )
@@ -77,7 +82,8 @@ methods = Table(
     Column("parameters", Text, nullable=False),  # JSON, all of them
     Column("inputs", Text, nullable=False),  # JSON: references and seed it reads, by their identity
     Column("control", Boolean, nullable=False),
-    UniqueConstraint("name", "parameters", "inputs"),
+    Column("code", String(64), nullable=False, server_default=""),  # digest of what makes its maps; empty: unknown
+    UniqueConstraint("name", "parameters", "inputs", "code"),
 )
 
 runs = Table(
@@ -91,10 +97,22 @@ runs = Table(
     Column("reference", Text, nullable=False),  # where references come from, in words
     Column("parameters", Text, nullable=False),  # JSON
     Column("seed", BigInteger, nullable=False),
-    Column("batch_size", Integer, nullable=False),
-    Column("versions", Text, nullable=False),  # JSON
-    Column("command", Text, nullable=False),
     Column("created", Text, nullable=False),  # UTC, ISO 8601
+    Column("version", Integer, nullable=False, server_default="0"),  # of the question; 0: before there were any
+    Column("code", String(64), nullable=False, server_default=""),  # digest of what makes its scores; empty: unknown
+)
+
+# One process that worked on a run. Nothing of it changes a score.
+attempts = Table(
+    "attempts",
+    metadata,
+    _id(),
+    _to("run"),
+    Column("started", Text, nullable=False),  # UTC, ISO 8601
+    Column("command", Text, nullable=False),
+    Column("batch_size", Integer, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("versions", Text, nullable=False),  # JSON
 )
 
 run_images = Table(
@@ -125,7 +143,8 @@ maps = Table(
     Column("role", String(32), primary_key=True),  # top1, top2
     _to("image", primary_key=True),
     Column("checksum", BigInteger, nullable=False),  # CRC-32 of the map in the cache
-    Column("signature", Float),  # regions.signature; NULL for a map with no positive value
+    Column("signature", Float),  # ranking.signature; NULL for a map with no positive value
+    _made_by(),
     sqlite_with_rowid=False,
 )
 
@@ -138,6 +157,7 @@ facts = Table(
     _to("image", primary_key=True),
     Column("name", String(32), primary_key=True),  # what the method had to decide for this map
     Column("value", Float, nullable=False),
+    Column("flag", Boolean, nullable=False, server_default=false()),  # true or false, and to be counted
     sqlite_with_rowid=False,
 )
 
@@ -151,5 +171,10 @@ scores = Table(
     _to("image", primary_key=True),
     Column("value", Float),  # NULL: no number, and `note` says why
     Column("note", Text),
+    Column("kind", String(16)),  # of the note: blank, excluded, undefined, failed
+    _made_by(),
     sqlite_with_rowid=False,
 )
+
+# Views for whoever opens the database: names instead of ids. The last migration that changes one makes it.
+VIEWS = ("all_scores", "all_maps", "all_facts", "all_predictions")

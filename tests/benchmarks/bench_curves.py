@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from salcheck.diagnostics import deletion, insertion
+from salcheck.inputs.opening import open_data
 from salcheck.methods import parse_method
 from salcheck.network.loading import Model, load_model
-from salcheck.runs import evaluate as engine
 
 QUESTIONS = (deletion, insertion)
 METHODS = ["gradcam", "layercam", "edges"]
@@ -34,7 +34,7 @@ def main() -> None:
     if not options.shared.is_dir():
         raise SystemExit(f"no folder {options.shared}: the benchmark needs real weights and photographs")
     model = load_model(f"local-dir:{options.shared / 'models' / 'resnet50.pqf_in1k'}", device="cpu")
-    data = engine.open_data("imagenet", options.shared / "photos" / "val", model, 0)
+    data = open_data("imagenet", options.shared / "photos" / "val", model, 0)
     images = model.batch([model.transform(data.read(item)) for item in data.items[: options.images]])
     view = model.view(lambda: images, range(len(images)), BATCH)
     classes = view.logits.argmax(-1, keepdim=True)

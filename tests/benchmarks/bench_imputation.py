@@ -16,11 +16,11 @@ import torch
 from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 from torch import Tensor
 
+from salcheck.inputs.opening import open_data
 from salcheck.maps.ranking import top_set, upsample
 from salcheck.methods import parse_method
 from salcheck.network.loading import load_model
 from salcheck.perturb.imputation import impute
-from salcheck.runs import evaluate as engine
 
 PERCENTS = (5, 25, 50, 75, 90)
 
@@ -44,7 +44,7 @@ def main() -> None:
 def photographs(shared: Path, n: int) -> tuple[Tensor, Tensor]:
     """Images (n, 3, H, W) and their Grad-CAM maps (n, H, W) for the class of the highest score."""
     model = load_model(f"local-dir:{shared / 'models' / 'resnet50.pqf_in1k'}", device="cpu")
-    data = engine.open_data("imagenet", shared / "photos" / "val", model, 0)
+    data = open_data("imagenet", shared / "photos" / "val", model, 0)
     images = model.batch([model.transform(data.read(item)) for item in data.items[:n]])
     view = model.view(lambda: images, range(len(images)))
     maps = parse_method("gradcam").saliency(view, view.logits.argmax(-1, keepdim=True))

@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from salcheck.inputs.opening import open_data
 from salcheck.maps.drift import drift
 from salcheck.maps.ranking import upsample
 from salcheck.methods import parse_method, parse_methods
 from salcheck.network.loading import Model, load_model
 from salcheck.references.features import Features
-from salcheck.runs import evaluate as engine
 
 CLOSED = (
     "cam,gradcam,gradcampp,hirescam,xgradcam,layercam,eigencam,ablationcam,liftcam,finercam,lafam,case:contrast=logits"
@@ -39,7 +39,7 @@ def main() -> None:
         raise SystemExit(f"no folder {options.shared}: the benchmark needs real weights and photographs")
     warnings.filterwarnings("ignore")
     model = load_model(f"local-dir:{options.shared / 'models' / 'resnet50.pqf_in1k'}", device="cpu")
-    data = engine.open_data("imagenet", options.shared / "photos" / "val", model, 0)
+    data = open_data("imagenet", options.shared / "photos" / "val", model, 0)
     images = model.batch([model.transform(data.read(item)) for item in data.items[:IMAGES]])
     classes = model.logits(images).topk(2).indices
     # The peers get the network as timm gives it: weights that want gradients, PyTorch's default memory format.

@@ -20,11 +20,13 @@ from pathlib import Path
 import torch
 
 from salcheck.datasets import Dataset
+from salcheck.inputs.opening import open_data
 from salcheck.methods import parse_methods
 from salcheck.network.loading import Model, load_model
 from salcheck.references import References
 from salcheck.references.confusion import Confusion
 from salcheck.runs import evaluate as engine
+from salcheck.runs.asking import parse_question
 from salcheck.runs.run import Run
 from salcheck.store.results import Store
 
@@ -42,7 +44,7 @@ def main() -> None:
     if not options.shared.is_dir():
         raise SystemExit(f"no folder {options.shared}: the benchmark needs real weights and photographs")
     model = load_model(f"local-dir:{options.shared / 'models' / 'resnet50.pqf_in1k'}", device="cpu")
-    photographs = engine.open_data("folder", options.shared / "photos" / "reference", model, 0)
+    photographs = open_data("folder", options.shared / "photos" / "reference", model, 0)
     if options.memory:
         ask(make_run(model, photographs, options.n))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
@@ -55,7 +57,7 @@ def main() -> None:
 def make_run(model: Model, dataset: Dataset, n: int) -> Run:
     """rq1 over the first n images of the seed's order, with a made-up confusion matrix."""
     run = engine.make_run(
-        engine.parse_question("rq1"),
+        parse_question("rq1"),
         model,
         dataset,
         parse_methods(["gradcam,hirescam,layercam,case:contrast=logits"]),

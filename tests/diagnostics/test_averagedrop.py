@@ -12,6 +12,7 @@ from torchcam.metrics import ClassificationMetric
 
 from salcheck.datasets import scenes
 from salcheck.diagnostics.averagedrop import score
+from salcheck.maps.notes import Kind, Note
 from salcheck.methods import parse_method
 from salcheck.perturb.canvas import canvas
 from salcheck.questions import QUESTIONS
@@ -202,7 +203,7 @@ def test_blank_maps_are_noted_and_never_shown_to_the_method():
 
     classes = torch.tensor([[0], [1], [0], [0], [0]])
     scores = score(view, classes, maps, explain=explain)
-    reasons = ["blank: constant", "blank: no positive value", "blank: not finite"]
+    reasons = [Note(Kind.BLANK, "constant"), Note(Kind.BLANK, "no positive value"), Note(Kind.BLANK, "not finite")]
     assert scores.notes == [reasons[0], None, reasons[1], reasons[2], None]
     assert (seeds, asked) == ([[11, 14]], [1, 0])
     assert net.forwarded == [2, 5]  # the masked images, for both their scores and their maps, and the images
@@ -219,7 +220,7 @@ def mask_by_hand(pixels: torch.Tensor) -> torch.Tensor:
 def test_nothing_is_asked_where_all_maps_are_blank():
     view = sums_view(halves(1, 1))
     scores = score(view, CLASS, torch.zeros(1, 1, 4, 4), explain=None)
-    assert scores.notes == ["blank: no positive value"]
+    assert scores.notes == [Note(Kind.BLANK, "no positive value")]
     assert all(values.isnan().all() for values in scores.values.values())
 
 
@@ -239,7 +240,7 @@ def test_constant_maps_on_a_grid_are_blank_at_any_size(side):
     maps[0] = 0.3
     flat = lambda seen, classes: torch.full((len(seen), 1, 7, 7), 0.3)  # noqa: E731
     scores = score(view, torch.tensor([[0], [1]]), maps, explain=flat)
-    assert scores.notes == ["blank: constant", None]
+    assert scores.notes == [Note(Kind.BLANK, "constant"), None]
     assert scores.values["complexity"].isfinite().tolist() == [False, True]
     assert scores.values["coherency"].isnan().all()
 

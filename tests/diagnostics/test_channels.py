@@ -5,7 +5,7 @@ import torch
 from salcheck.diagnostics import Seen
 from salcheck.diagnostics.channels import score, subjects
 from salcheck.questions import QUESTIONS
-from salcheck.runs import evaluate as engine
+from salcheck.runs.asking import parse_question
 from tests.nets import make_images, make_net, make_view
 from tests.runs.test_evaluate import Bench, save_images, save_model
 
@@ -97,4 +97,4 @@ def test_asked_through_the_engine_without_a_method(tmp_path):
     assert len(rows) == 4 * 6 * 2
     assert {row[3] for row in rows} == {1.0, 2.0}
     assert all(row[4] is not None for row in rows)
-    assert engine.parse_question("channels").parameters == {"tau": 0.001, "at": ()}
+    assert parse_question("channels").parameters == {"tau": 0.001, "at": ()}

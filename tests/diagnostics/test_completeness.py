@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from salcheck.diagnostics.completeness import score
+from salcheck.maps.notes import Kind, Note
 from salcheck.methods import parse_method
 from salcheck.naming import registry
 from tests.held_out import held_out
@@ -145,7 +146,7 @@ def test_by_hand_on_2x2(pooled):
     maps = torch.tensor([[3.0, 4.0], [-1.0, 0.0]]).expand(4, 1, 2, 2).clone()
     maps[3, 0, 0, 0] = torch.inf
     scores = score(view, classes, maps, told=lambda name, view, classes: torch.tensor([[8.0], [-8.0], [0.0], [1.0]]))
-    assert scores.notes == [None, None, None, "blank: not finite"]
+    assert scores.notes == [None, None, None, Note(Kind.BLANK, "not finite")]
     assert scores.values["error"][:2].tolist() == [0.25, 1.75]
     assert scores.values["error"][2:].isnan().all()
     assert scores.values["sum"][:3].tolist() == [6, 6, 6]

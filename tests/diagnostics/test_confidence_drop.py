@@ -6,6 +6,7 @@ import torch
 
 from salcheck.diagnostics.confidence_drop import check, score
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Kind, Note
 from salcheck.perturb.canvas import canvas
 from salcheck.questions import QUESTIONS
 from tests.linear import LinearNet, linear_view, red
@@ -157,7 +158,12 @@ def test_blank_maps_are_noted():
     maps = torch.rand(4, 1, 4, 4)
     maps[0], maps[1], maps[2, 0, 1, 1] = 0.5, -1, torch.nan
     scores = score(view, CLASS.expand(4, 1), maps, percent=(25.0,))
-    assert scores.notes == ["blank: constant", "blank: no positive value", "blank: not finite", None]
+    assert scores.notes == [
+        Note(Kind.BLANK, "constant"),
+        Note(Kind.BLANK, "no positive value"),
+        Note(Kind.BLANK, "not finite"),
+        None,
+    ]
     for values in scores.values.values():
         assert values.reshape(4).isfinite().tolist() == [False, False, False, True]
 

@@ -5,6 +5,7 @@ import torch
 from salcheck.datasets import scenes
 from salcheck.diagnostics.contrastive import check, score
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Kind, Note
 from salcheck.methods import parse_method
 from salcheck.questions import QUESTIONS
 from tests.linear import LinearNet, linear_view, red
@@ -126,7 +127,7 @@ def test_an_image_has_no_score_where_one_of_its_maps_is_blank(real, which, value
     changed[1, which] = value
     changed[1, which, 0, 0] *= 2 if value < 0 else 1
     scores = score(view, classes, changed, ties=ties)
-    assert scores.notes == [None, f"blank: {reason}", None]
+    assert scores.notes == [None, Note(Kind.BLANK, f"{reason}"), None]
     whole = score(view, classes, maps, ties=ties).values
     for name, values in scores.values.items():
         assert values[1].isnan().all()

@@ -11,8 +11,9 @@ from salcheck.datasets import Dataset, Item, Parts
 from salcheck.diagnostics.counterfactual import roles, score, threshold
 from salcheck.errors import SalcheckError
 from salcheck.inputs.truth import Truth
-from salcheck.questions import QUESTIONS
-from salcheck.runs.evaluate import parse_question
+from salcheck.maps.notes import Kind, Note
+from salcheck.questions import QUESTIONS, RANDOM, TOP1, TOP2
+from salcheck.runs.asking import parse_question
 from tests.linear import LinearNet, linear_view
 
 SIDE = 8
@@ -171,7 +172,7 @@ def test_equals_a_count_in_plain_python():
         points, visible = world.points[b], [v > 0 for v in world.points[b, :, 2]]
         true = [v and world.dataset.parts.differences[own, rival, p] > T for p, v in enumerate(visible)]
         if not any(true):
-            assert scores.notes[b].startswith("excluded: ")
+            assert scores.notes[b].startswith(Note(Kind.EXCLUDED, ""))
             assert all(value[b].isnan().all() for value in values.values())
             noted += 1
             continue
@@ -360,9 +361,9 @@ def test_the_metrics_are_those_of_the_question():
 
 
 def test_the_rival_is_the_likeliest_class_or_one_at_random():
-    assert roles(rival="likeliest") == ("top1", "top2")
-    assert parse_question("counterfactual").roles == ("top1", "top2")
-    assert parse_question("counterfactual:rival=random").roles == ("top1", "random")
+    assert roles(rival="likeliest") == (TOP1, TOP2)
+    assert parse_question("counterfactual").roles == (TOP1, TOP2)
+    assert parse_question("counterfactual:rival=random").roles == (TOP1, RANDOM)
 
 
 @pytest.mark.parametrize("wrong", ["percentile=100", "percentile=-1", "percent=0", "percent=5+5"])

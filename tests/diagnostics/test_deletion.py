@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from salcheck.diagnostics.deletion import check, score
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Kind, Note
 from tests.diagnostics.pixelnets import BETWEEN, CELL, pixel_view, rows, two_cells
 from tests.nets import make_images, make_net, make_view
 
@@ -196,7 +197,7 @@ def test_a_map_that_ranks_nothing_has_no_score():
     maps[0] = 0
     maps[1, 0, 2, 2] = math.nan
     scores = score(pixel_view(images), FIRST.expand(3, 1), maps, steps=3)
-    assert scores.notes == ["blank: no positive value", "blank: not finite", None]
+    assert scores.notes == [Note(Kind.BLANK, "no positive value"), Note(Kind.BLANK, "not finite"), None]
     for value in scores.values.values():
         assert value[:2].isnan().all()
         assert value[2].isfinite().all()

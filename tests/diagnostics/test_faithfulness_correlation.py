@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from salcheck.diagnostics import faithfulness_correlation
 from salcheck.diagnostics.faithfulness_correlation import score
 from salcheck.errors import SalcheckError
-from salcheck.runs.evaluate import parse_question
+from salcheck.maps.notes import Kind, Note
+from salcheck.runs.asking import parse_question
 from tests.diagnostics.test_infidelity import CLASSES, Linear, exact, linear_view, random_maps, recorded, resnet_view
 from tests.nets import make_view
 
@@ -139,7 +140,12 @@ def test_blank_maps_have_no_score_and_leave_the_others_theirs():
     maps[1] = 1
     maps[2] = -maps[2].abs()
     scores = score(view, classes, maps)
-    assert scores.notes == ["blank: not finite", "blank: constant", "blank: no positive value", None]
+    assert scores.notes == [
+        Note(Kind.BLANK, "not finite"),
+        Note(Kind.BLANK, "constant"),
+        Note(Kind.BLANK, "no positive value"),
+        None,
+    ]
     assert scores.values["correlation"].isnan().tolist() == [True, True, True, False]
     assert scores.values["correlation"][3] == whole[3]
 

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from salcheck.diagnostics import _sampled, infidelity
 from salcheck.diagnostics.infidelity import score
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Kind, Note
 from salcheck.perturb.answers import clean
-from salcheck.runs.evaluate import parse_question
+from salcheck.runs.asking import parse_question
 from tests.nets import make_images, make_net, make_view
 
 CLASSES = torch.tensor([[1], [0], [1]])
@@ -232,7 +233,12 @@ def test_blank_maps_have_no_score_and_leave_the_others_theirs():
     maps[1] = 1
     maps[2] = -maps[2].abs()
     scores = score(view, classes, maps)
-    assert scores.notes == ["blank: not finite", "blank: constant", "blank: no positive value", None]
+    assert scores.notes == [
+        Note(Kind.BLANK, "not finite"),
+        Note(Kind.BLANK, "constant"),
+        Note(Kind.BLANK, "no positive value"),
+        None,
+    ]
     assert scores.values["infidelity"].isnan().tolist() == [True, True, True, False]
     assert scores.values["infidelity"][3] == whole[3]
 

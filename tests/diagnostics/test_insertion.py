@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from salcheck.diagnostics import deletion
 from salcheck.diagnostics.insertion import check, score
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Kind, Note
 from tests.diagnostics.pixelnets import BETWEEN, CELL, pixel_view, rows, two_cells
 from tests.nets import make_net, make_view
 
@@ -164,7 +165,7 @@ def test_a_map_that_ranks_nothing_has_no_score():
     maps[0] = 1
     maps[1, 0, 2, 2] = math.inf
     scores = score(pixel_view(images), FIRST.expand(3, 1), maps, steps=3)
-    assert scores.notes == ["blank: constant", "blank: not finite", None]
+    assert scores.notes == [Note(Kind.BLANK, "constant"), Note(Kind.BLANK, "not finite"), None]
     for value in scores.values.values():
         assert value[:2].isnan().all()
         assert value[2].isfinite().all()

@@ -5,9 +5,10 @@ from sklearn.metrics import average_precision_score
 
 from salcheck.diagnostics.intraclass import score
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Kind, Note
 from salcheck.methods import gradxinput, layercam, parse_method
 from salcheck.perturb import plants
-from salcheck.runs.evaluate import parse_question
+from salcheck.runs.asking import parse_question
 from tests.held_out import held_out
 from tests.nets import make_images, make_net, make_view
 
@@ -151,7 +152,11 @@ def test_images_that_cannot_be_broken_and_blank_maps_have_no_score(net, view):
     other = make_view(net, images)
     explain = lambda view, classes: view.images[:, :1] * torch.tensor([1.0, 0.0, 1.0]).view(3, 1, 1, 1)  # noqa: E731
     scores = asked(other, explain, plant="gap")
-    assert scores.notes == ["excluded: nothing stands out from the background", "blank: no positive value", None]
+    assert scores.notes == [
+        Note(Kind.EXCLUDED, "nothing stands out from the background"),
+        Note(Kind.BLANK, "no positive value"),
+        None,
+    ]
     for name in ("auprc", "pointing", "energy", "gained", "area"):
         assert scores.values[name].isnan().tolist() == [True, True, False]
 

@@ -7,7 +7,7 @@ from salcheck.diagnostics import Seen, overlap
 from salcheck.diagnostics.layers import score, stages, subjects
 from salcheck.errors import SalcheckError
 from salcheck.methods import gradcam, layercam
-from salcheck.runs import evaluate as engine
+from salcheck.runs.asking import parse_question
 from tests.nets import make_images, make_net, make_view
 
 CLASSES = torch.tensor([[0, 1], [3, 2], [5, 0]])
@@ -87,7 +87,7 @@ def test_a_model_of_which_no_stage_can_be_cut_says_what_to_do(model, monkeypatch
 
 
 def test_layers_are_typed_with_a_plus():
-    question = engine.parse_question("layers:at=layer3+features,percent=20")
+    question = parse_question("layers:at=layer3+features,percent=20")
     assert question.parameters == {"at": ("layer3", "features"), "percent": 20.0}
     with pytest.raises(SalcheckError, match="percent"):
-        engine.parse_question("layers:percent=0")
+        parse_question("layers:percent=0")

@@ -10,9 +10,10 @@ from salcheck.datasets import Region
 from salcheck.diagnostics import localization
 from salcheck.diagnostics.localization import LEVELS, score
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Kind, Note
 from salcheck.maps.ranking import upsample
-from salcheck.questions import QUESTIONS
-from salcheck.runs.evaluate import parse_question
+from salcheck.questions import LABEL1, QUESTIONS, TOP1
+from salcheck.runs.asking import parse_question
 from tests.diagnostics.marked import marked, mask_of
 from tests.nets import make_net, make_view
 
@@ -143,12 +144,12 @@ def test_images_that_do_not_belong_to_the_question_are_told_apart():
     maps = noise(len(places))
     maps[1] = maps[9] = 1
     several, large = (
-        "excluded: several objects of the class",
-        "excluded: the object covers more than 50 % of the picture",
+        Note(Kind.EXCLUDED, "several objects of the class"),
+        Note(Kind.EXCLUDED, "the object covers more than 50 % of the picture"),
     )
-    outside = "excluded: the object is outside of the picture as the model sees it"
-    unmarked = "excluded: no object of the class is marked"
-    expected = [None, unmarked, unmarked, several, None, large, None, outside, None, "blank: constant"]
+    outside = Note(Kind.EXCLUDED, "the object is outside of the picture as the model sees it")
+    unmarked = Note(Kind.EXCLUDED, "no object of the class is marked")
+    expected = [None, unmarked, unmarked, several, None, large, None, outside, None, Note(Kind.BLANK, "constant")]
     found = asked(maps, places)
     assert found.notes == expected
     for values in found.values.values():
@@ -167,8 +168,8 @@ def test_the_class_is_the_one_that_is_asked_for():
     found = asked(maps, [[BOX, other]] * 2, torch.tensor([[0], [3]])).values
     assert found["energy"].tolist() == [0, 1]
     assert found["auprc"][1] == 1
-    assert localization.roles(target="label") == ("label1",)
-    assert parse_question("localization:target=top1").roles == ("top1",)
+    assert localization.roles(target="label") == (LABEL1,)
+    assert parse_question("localization:target=top1").roles == (TOP1,)
 
 
 def test_an_image_has_the_same_scores_in_any_company():

@@ -11,8 +11,9 @@ from salcheck.datasets import Region, scenes
 from salcheck.diagnostics import mosaic
 from salcheck.diagnostics.mosaic import prepare, score
 from salcheck.errors import SalcheckError
-from salcheck.questions import QUESTIONS
-from salcheck.runs.evaluate import parse_question
+from salcheck.maps.notes import Kind, Note
+from salcheck.questions import QUESTIONS, Role
+from salcheck.runs.asking import parse_question
 from tests.diagnostics.marked import marked
 from tests.nets import make_images, make_net, make_view
 
@@ -92,7 +93,7 @@ def test_an_image_with_one_blank_map_has_no_score():
     maps = torch.rand(3, 4, 3, 3)
     maps[1, 2] = 0
     _, found = asked(maps)
-    assert found.notes == [None, "blank: no positive value", None]
+    assert found.notes == [None, Note(Kind.BLANK, "no positive value"), None]
     assert all(values.isnan().tolist() == [False, True, False] for values in found.values.values())
 
 
@@ -219,8 +220,9 @@ def test_fewer_mosaics_than_asked_for_where_there_are_no_more(scenes_model):
 
 
 def test_roles_follow_the_grid_and_metrics_the_table():
-    assert parse_question("mosaic").roles == QUESTIONS["mosaic"].roles == ("label1", "label2", "label3", "label4")
-    assert parse_question("mosaic:grid=3").roles == tuple(f"label{i}" for i in range(1, 10))
+    labels = tuple(Role("label", place) for place in range(1, 10))
+    assert parse_question("mosaic").roles == QUESTIONS["mosaic"].roles == labels[:4]
+    assert parse_question("mosaic:grid=3").roles == labels
     assert mosaic.roles(grid=2) == QUESTIONS["mosaic"].roles
     assert set(asked(torch.rand(1, 4, 3, 3))[1].values) == set(QUESTIONS["mosaic"].metrics)
 

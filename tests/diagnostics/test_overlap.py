@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from salcheck.diagnostics.overlap import score
+from salcheck.maps.notes import Kind, Note
 from tests.nets import make_images, make_net, make_view
 
 CLASSES = torch.tensor([[0, 1]])  # not read: the maps are given
@@ -51,7 +52,7 @@ def test_two_blank_maps_do_not_agree(view):
     for pair in ([blank, blank], [good, blank], [blank, good]):
         scores = score(view, CLASSES, torch.cat(pair, 1), percent=5)
         assert scores.values["overlap"].isnan().all()
-        assert scores.notes == ["blank: no positive value"]
+        assert scores.notes == [Note(Kind.BLANK, "no positive value")]
     assert score(view, CLASSES, torch.cat([good, good], 1), percent=5).notes == [None]
 
 
@@ -73,4 +74,4 @@ def test_a_map_that_is_not_finite_has_no_score(view):
         maps[0, 1, 3, 3] = bad
         scores = score(view, CLASSES, maps, percent=5)
         assert scores.values["overlap"].isnan().all()
-        assert scores.notes == ["blank: not finite"]
+        assert scores.notes == [Note(Kind.BLANK, "not finite")]

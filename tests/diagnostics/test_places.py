@@ -5,6 +5,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 
 from salcheck.diagnostics._places import blanks, first, lying_on, own_and_other, pointing, positive, widened
+from salcheck.maps.notes import Kind, Note
 
 
 def test_shares_of_maps_in_places_by_hand():
@@ -48,6 +49,15 @@ def test_a_widened_mask_is_all_that_is_no_farther_away(pixels):
 def test_the_first_blank_map_of_an_image_is_its_note():
     maps = torch.rand(4, 2, 3, 3, generator=torch.Generator().manual_seed(0))
     maps[1, 1], maps[2, 0], maps[2, 1], maps[3, 0] = 1, -1, 1, torch.nan
-    expected = [None, "blank: constant", "blank: no positive value", "blank: not finite"]
+    expected = [
+        None,
+        Note(Kind.BLANK, "constant"),
+        Note(Kind.BLANK, "no positive value"),
+        Note(Kind.BLANK, "not finite"),
+    ]
     assert blanks(maps, (7, 7)) == expected
-    assert first([None, "excluded: x", None, None], expected) == [None, "excluded: x", *expected[2:]]
+    assert first([None, Note(Kind.EXCLUDED, "x"), None, None], expected) == [
+        None,
+        Note(Kind.EXCLUDED, "x"),
+        *expected[2:],
+    ]

@@ -7,12 +7,13 @@ import torch
 from salcheck.datasets import scenes
 from salcheck.diagnostics import deletion, insertion, quality
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Kind, Note
 from salcheck.maps.ranking import unit
 from salcheck.methods import fakecam
 from salcheck.network.view import FEATURES, View
 from salcheck.perturb.canvas import canvas
 from salcheck.questions import QUESTIONS
-from salcheck.runs.evaluate import parse_question
+from salcheck.runs.asking import parse_question
 from tests.nets import make_images, make_net, make_view
 from tests.planted import plant
 
@@ -290,7 +291,13 @@ def test_blank_maps_have_no_score_and_leave_the_others_theirs(net):
     maps = torch.cat([torch.ones(1, 1, 4, 4), NOISE[:2], -NOISE[2:3], NOISE[3:4]])
     maps[4, 0, 1, 1] = torch.nan
     scores = quality.score(view, classes, maps, steps=2)
-    assert scores.notes == ["blank: constant", None, None, "blank: no positive value", "blank: not finite"]
+    assert scores.notes == [
+        Note(Kind.BLANK, "constant"),
+        None,
+        None,
+        Note(Kind.BLANK, "no positive value"),
+        Note(Kind.BLANK, "not finite"),
+    ]
     alone = quality.score(view.part([1, 2]), classes[1:3], NOISE[:2], steps=2)
     for name, values in scores.values.items():
         assert values[[0, 3, 4]].isnan().all()

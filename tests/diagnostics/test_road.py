@@ -6,6 +6,7 @@ from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 
 from salcheck.diagnostics.road import check, score
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Kind, Note
 from tests.diagnostics.pixelnets import BETWEEN, CELL, pixel_view, two_cells
 from tests.nets import make_net, make_view
 
@@ -227,7 +228,7 @@ def test_a_map_that_ranks_nothing_has_no_score():
     maps[0] = 0
     maps[1, 0, 2, 2] = math.nan
     scores = score(pixel_view(images), FIRST.expand(3, 1), maps)
-    assert scores.notes == ["blank: no positive value", "blank: not finite", None]
+    assert scores.notes == [Note(Kind.BLANK, "no positive value"), Note(Kind.BLANK, "not finite"), None]
     for value in scores.values.values():
         assert value[:2].isnan().all()
         assert value[2].isfinite().all()

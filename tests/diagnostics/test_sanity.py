@@ -8,11 +8,13 @@ from scipy.stats import spearmanr
 from salcheck.diagnostics import Seen, sanity
 from salcheck.diagnostics.sanity import score, subjects
 from salcheck.errors import SalcheckError
+from salcheck.inputs.opening import open_data
+from salcheck.maps.notes import Kind, Note
 from salcheck.methods import center, edges, eigencam, gradcam, gradient, guidedbackprop, lafam, layercam, random
 from salcheck.network.loading import load_model
 from salcheck.network.randomise import parts
 from salcheck.questions import QUESTIONS
-from salcheck.runs import evaluate as engine
+from salcheck.runs.asking import parse_question
 from tests.makers import save_model
 from tests.nets import make_images, make_net, make_view
 
@@ -137,7 +139,7 @@ def test_what_reads_the_head_changes_with_it(model, others):
 
 def test_guided_backpropagation_on_the_trained_model_is_slower_to_forget_than_layercam(scenes_model):
     """Adebayo et al. 2018, on the built-in model and its own pictures."""
-    data = engine.open_data("scenes", None, scenes_model, 0)
+    data = open_data("scenes", None, scenes_model, 0)
     images = scenes_model.batch([scenes_model.transform(data.read(item)) for item in data.items[:4]])
     others = subjects(scenes_model)
     found = {}
@@ -215,7 +217,7 @@ def test_an_image_whose_own_map_is_blank_has_no_score(model, others):
         return maps
 
     found = ask(model, others, explain)
-    assert found.notes == [None, None, "blank: constant", None]
+    assert found.notes == [None, None, Note(Kind.BLANK, "constant"), None]
     assert all(value[2].isnan().all() for value in found.values.values())
     assert found.values["excess"][1].isnan()  # its pair is blank
     assert not found.values["excess"][[0, 3]].isnan().any()
@@ -256,4 +258,4 @@ def test_labels_are_asked_only_where_a_model_is_named(model, others, tmp_path):
 @pytest.mark.parametrize("typed", ["parts=1", "parts=-2", "draw=-1"])
 def test_what_makes_no_sense_is_one_line(typed):
     with pytest.raises(SalcheckError, match=typed.partition("=")[0]):
-        engine.parse_question(f"sanity:{typed}")
+        parse_question(f"sanity:{typed}")

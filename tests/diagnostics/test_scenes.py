@@ -7,6 +7,7 @@ from sklearn.metrics import average_precision_score
 from salcheck.datasets import Region, scenes
 from salcheck.diagnostics.scenes import HIDDEN, score
 from salcheck.inputs.truth import Truth
+from salcheck.maps.notes import Kind, Note
 from salcheck.methods import parse_method
 from salcheck.questions import QUESTIONS
 from tests.diagnostics.marked import marked, mask_of
@@ -97,11 +98,18 @@ def test_images_without_an_answer_have_no_score_and_say_why():
     maps[5, :, 3] = 1
     places = [[LEFT, RIGHT], [LEFT, outside], [LEFT, within], [LEFT, RIGHT], [LEFT, RIGHT], [LEFT, RIGHT]]
     found = asked(maps, places)
-    assert found.notes == [None, HIDDEN, HIDDEN, "blank: constant", "blank: no positive value", None]
+    assert found.notes == [
+        None,
+        HIDDEN,
+        HIDDEN,
+        Note(Kind.BLANK, "constant"),
+        Note(Kind.BLANK, "no positive value"),
+        None,
+    ]
     assert found.values["right"].isnan().tolist() == [False, True, True, True, True, True]
     assert found.values["own"].isnan().tolist() == [False, True, True, True, True, False]
     assert found.values["own"][5] == 0  # the bottom rows, far from both: no `right`, with the words of the gap
-    assert found.gap == "blank: a map without mass on either object"
+    assert found.gap == Note(Kind.BLANK, "a map without mass on either object")
 
 
 @pytest.fixture(scope="module")

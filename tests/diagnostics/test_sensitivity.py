@@ -6,8 +6,9 @@ import torch
 
 from salcheck.diagnostics.sensitivity import score
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Kind, Note
 from salcheck.methods import gradxinput, layercam, random
-from salcheck.runs.evaluate import parse_question
+from salcheck.runs.asking import parse_question
 from tests.nets import make_images, make_net, make_view
 
 CLASSES = torch.tensor([[2], [5], [0]])
@@ -172,7 +173,12 @@ def test_blank_maps_have_no_score_and_leave_the_others_theirs(net):
     maps[1] = 2
     maps[2] = 0
     scores = score(view, classes, maps, explain=explain)
-    assert scores.notes == ["blank: not finite", "blank: constant", "blank: no positive value", None]
+    assert scores.notes == [
+        Note(Kind.BLANK, "not finite"),
+        Note(Kind.BLANK, "constant"),
+        Note(Kind.BLANK, "no positive value"),
+        None,
+    ]
     for values in scores.values.values():
         assert values.isnan().tolist() == [True, True, True, False]
     assert scores.values["sensitivity"][3] == whole[3]

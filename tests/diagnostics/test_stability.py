@@ -7,10 +7,11 @@ from salcheck.datasets import scenes
 from salcheck.diagnostics import overlap
 from salcheck.diagnostics.stability import level_names, score
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Kind, Note
 from salcheck.methods import center, gradxinput, layercam, random
 from salcheck.perturb import augment
 from salcheck.perturb.augment import CHANGES, changed
-from salcheck.runs.evaluate import parse_question
+from salcheck.runs.asking import parse_question
 from tests.nets import make_images, make_net, make_view
 from tests.planted import plant
 
@@ -147,7 +148,7 @@ def test_blank_maps_have_no_score_and_a_blank_one_of_a_changed_image_leaves_a_ga
 
     changed_mean = view.images[2:].mean() + 0.05
     scores = score(view, CLASSES, maps, changes=("brightness", "noise"), explain=explain)
-    assert scores.notes == ["blank: no positive value", "blank: not finite", None]
+    assert scores.notes == [Note(Kind.BLANK, "no positive value"), Note(Kind.BLANK, "not finite"), None]
     for values in scores.values.values():
         assert values[:2].isnan().all()
     assert scores.values["shared"][2].isnan().tolist() == [True, False]

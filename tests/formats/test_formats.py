@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from salcheck.maps.notes import Kind, Note
 from salcheck.naming import registry
 from salcheck.report.build import make_report
 from salcheck.store.results import Store
@@ -13,7 +14,7 @@ from tests.databases import add_maps, add_metric, add_run
 
 NASTY = "a|b`c<d>\ne*f*[g](h)\\|"
 LONG = "case:contrast=explicit,against=n02123045,k=3"
-BLANK = "blank: no positive pixel"
+BLANK = Note(Kind.BLANK, "no positive pixel")
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def report(tmp_path):
 @pytest.fixture
 def empty(tmp_path):
     with Store(str(tmp_path / "empty.db")) as store:
-        add_run(store, {"case": ["blank: constant"] * 3}, drawn=5)
+        add_run(store, {"case": [Note(Kind.BLANK, "constant")] * 3}, drawn=5)
         yield make_report(store)
 
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from salcheck.maps.notes import Kind, Note
 from salcheck.maps.ranking import order, unit
 
 SIZE = (12, 20)  # not square: a row is no column
@@ -100,7 +101,7 @@ def test_positive_pixels_are_counted_and_blank_maps_named(ranking):
     maps = torch.stack([torch.eye(3), -torch.eye(3), torch.ones(3, 3), torch.eye(3) / 0, torch.zeros(3, 3)])
     found = order(maps, (9, 9), ranking=ranking)
     reasons = [None, "no positive value", "constant", "not finite", "no positive value"]
-    assert found.notes == [reason and f"blank: {reason}" for reason in reasons]
+    assert found.notes == [reason and Note(Kind.BLANK, f"{reason}") for reason in reasons]
     pixels = F.interpolate(maps[:3, None], (9, 9), mode="bilinear") if ranking == "upsampled" else None
     expected = (pixels > 0).sum((1, 2, 3)) if pixels is not None else torch.tensor([27, 0, 81])
     assert found.positive()[:3].tolist() == expected.tolist()
@@ -108,7 +109,7 @@ def test_positive_pixels_are_counted_and_blank_maps_named(ranking):
 
 @pytest.mark.parametrize("side", [48, 64])
 def test_a_constant_map_is_blank_at_any_size(side):
-    assert order(torch.full((1, 7, 7), 0.3), (side, side)).notes == ["blank: constant"]
+    assert order(torch.full((1, 7, 7), 0.3), (side, side)).notes == [Note(Kind.BLANK, "constant")]
 
 
 def test_a_map_of_nan_spoils_no_other():

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Kind, Note
 from salcheck.perturb.plants import check_size, plant
 from tests.linear import LinearNet, linear_view
 
@@ -137,7 +138,7 @@ def test_where_nothing_stands_out_nothing_is_broken():
     pictures[1, :, 50:, 70:] = 0.7
     view = view_of(pictures)
     planted = plant(view, "gap", SIZE)
-    assert planted.notes == [None, "excluded: nothing stands out from the background", None]
+    assert planted.notes == [None, Note(Kind.EXCLUDED, "nothing stands out from the background"), None]
     assert planted.images[1].equal(view.images[1])
 
 

@@ -7,7 +7,7 @@ from salcheck.errors import SalcheckError
 from salcheck.methods import gradcam
 from salcheck.questions import QUESTIONS
 from salcheck.report.build import make_report
-from salcheck.runs import evaluate as engine
+from salcheck.runs.asking import Asked, answer_all, parse_question, variants
 from salcheck.store.results import Store
 from tests.makers import save_images, save_model
 from tests.runs.test_evaluate import Bench
@@ -83,8 +83,8 @@ def test_a_run_that_was_interrupted_ends_with_the_rows_of_an_undisturbed_one(que
 
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_every_reading_of_a_question_is_one_that_its_diagnostic_knows(name):
-    question = engine.parse_question(name)
-    readings = engine.variants(question)
+    question = parse_question(name)
+    readings = variants(question)
     assert len(readings) == len(question.variants)  # none is refused
     for (reading, layer), change in zip(readings, question.variants, strict=True):
         assert layer == change.get("layer", "")
@@ -97,13 +97,13 @@ def test_a_question_that_fails_keeps_no_other_from_its_answers(monkeypatch):
     """Quantus loses the results of every metric where one fails."""
     asked, said = [], []
 
-    def ask(question, model, elsewhere):
-        asked.append(question.name)
-        if question.name == "rq2":
+    def answer(one):
+        asked.append(one.question.name)
+        if one.question.name == "rq2":
             raise RuntimeError("no good")
 
     with pytest.raises(RuntimeError, match="no good"):
-        engine.ask_all([engine.parse_question(name) for name in ("rq1", "rq2", "road")], None, False, ask, said.append)
+        answer_all([Asked(parse_question(name), None) for name in ("rq1", "rq2", "road")], answer, said.append)
     assert asked == ["rq1", "rq2", "road"]
     assert said == ["salcheck: rq2 has no answer: no good"]
 
@@ -210,7 +210,7 @@ def test_an_image_whose_map_ranks_nothing_is_one_row_with_its_reason(made, tmp_p
     bench.ask(question="rq2:percent=5+25", methods="uniform", n=4)
     rows = [row for row in bench.rows() if row[1] == "uniform"]
     assert [(metric, level, value, note) for _, _, metric, level, value, note in rows] == [
-        ("drop", 0.0, None, "blank: constant")
+        ("drop", 0.0, None, "constant")
     ] * 4
 
 

@@ -6,13 +6,14 @@ import pytest
 from scipy import stats as scipy_stats
 
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Kind, Note
 from salcheck.report.build import make_report
 from salcheck.store.results import Store
 from tests.databases import add_facts, add_maps, add_run
 from tests.elsewhere import run
 
-WRONG = "excluded: not correctly classified"
-BLANK = "blank: 3 positive pixels of 5"
+WRONG = Note(Kind.EXCLUDED, "not correctly classified")
+BLANK = Note(Kind.BLANK, "3 positive pixels of 5")
 LOW = [10.0, 20.0, 30.0, 35.0, 12.0, 22.0, 32.0, 37.0]
 HIGH = [60.0, 70.0, 80.0, 90.0, 62.0, 72.0, 82.0, 92.0]
 SAME = [100.0] * 8
@@ -187,7 +188,7 @@ def test_facts_are_counted_over_the_maps_that_have_a_score(store):
 
 def test_facts_that_are_numbers_have_a_median_and_a_range(store):
     number = add_run(store, {"case": [*LOW[:6], WRONG, BLANK], "random": HIGH})
-    add_facts(store, number, "case", "references kept =", [1, 0, 30, 20, 12, 4, 999, 999])
+    add_facts(store, number, "case", "references kept", [1, 0, 30, 20, 12, 4, 999, 999])
     assert "case: references kept 8 (0 to 30, 6 maps)." in remarks(store)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from salcheck.maps.notes import Kind, Note
 from salcheck.report.build import make_report
 from salcheck.store.results import Store
 from tests.databases import add_run
@@ -99,7 +100,7 @@ def test_means_are_over_the_images_and_levels_that_all_methods_have(store):
 
 
 def test_where_no_image_has_all_methods_there_is_no_ranking(store):
-    scores = {"gradcam": [0.2, "blank: constant"], "case": ["blank: constant", 0.9]}
+    scores = {"gradcam": [0.2, Note(Kind.BLANK, "constant")], "case": [Note(Kind.BLANK, "constant"), 0.9]}
     for fill in ("mean", "blur"):
         add_run(store, scores, question="rq2", metric="drop", **(BASE | {"fill": fill}))
     (check,) = make_report(store).checks

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from salcheck.maps.notes import Kind, Note
 from salcheck.questions import QUESTIONS
 from salcheck.report.build import make_report
 from salcheck.report.stats import bands, compare, summarise
@@ -80,8 +81,8 @@ def test_pairs_are_by_image_against_case_and_every_control_and_holm_is_over_all_
 
 def test_images_are_matched_whatever_has_no_score(store):
     """A blank map here and another there: only images that both methods have are compared."""
-    first = ["blank: constant", *GOOD[1:]]
-    second = [*BAD[:9], "blank: constant"]
+    first = [Note(Kind.BLANK, "constant"), *GOOD[1:]]
+    second = [*BAD[:9], Note(Kind.BLANK, "constant")]
     section = ask(store, {"gradcam": first, "random": second})
     pair = section.pairs[0]
     assert pair.comparison.n == 8
@@ -91,7 +92,9 @@ def test_images_are_matched_whatever_has_no_score(store):
 
 def test_a_level_at_which_a_map_has_no_set_is_counted_there_alone(store):
     section = ask(
-        store, {"gradcam": [[0.5, None], [0.6, 0.7]], "random": [[0.1, 0.2], "blank: constant"]}, levels=(5.0, 50.0)
+        store,
+        {"gradcam": [[0.5, None], [0.6, 0.7]], "random": [[0.1, 0.2], Note(Kind.BLANK, "constant")]},
+        levels=(5.0, 50.0),
     )
     counts = {(one.method, one.level): (one.summary.n, one.blank) for one in section.lines}
     assert counts["gradcam", 5.0] == (2, 0)
@@ -134,11 +137,11 @@ def test_maps_of_other_roles_do_not_part_twins(store):
 
 
 def test_a_standing_control_without_scores_is_not_beaten_by_default(store):
-    section = ask(store, {"gradcam": GOOD, "random": BAD, "center": ["blank: constant"] * 10})
+    section = ask(store, {"gradcam": GOOD, "random": BAD, "center": [Note(Kind.BLANK, "constant")] * 10})
     assert line(section, "gradcam").verdict == "no evidence (no scores of center)"
     section = ask(
         store,
-        {"gradcam": GOOD, "random": BAD, "uniform": ["blank: constant"] * 10},
+        {"gradcam": GOOD, "random": BAD, "uniform": [Note(Kind.BLANK, "constant")] * 10},
         controls=("random", "uniform"),
         digest="e" * 64,
     )
@@ -214,7 +217,7 @@ def test_a_method_is_a_floor_only_where_the_question_says_so_and_with_its_defaul
 
 
 def test_a_floor_without_scores_is_not_beaten_by_default(store):
-    scores = {"gradcam": GOOD, "lafam": ["blank: constant"] * 10, "random": BAD}
+    scores = {"gradcam": GOOD, "lafam": [Note(Kind.BLANK, "constant")] * 10, "random": BAD}
     section = ask(store, scores, question="mosaic", metric="own", levels=(0.0,))
     assert line(section, "gradcam", 0.0).verdict == "no evidence (no scores of lafam)"
 
@@ -415,10 +418,12 @@ def test_whose_scores_are_missing_is_said_where_it_is_not_everybody_s(store):
 
 
 def test_why_images_are_excluded_is_said_where_it_is_not_for_their_class_alone(store):
-    notes = ["excluded: not correctly classified"] * 2 + ["excluded: several objects of the class"]
+    notes = [Note(Kind.EXCLUDED, "not correctly classified")] * 2 + [
+        Note(Kind.EXCLUDED, "several objects of the class")
+    ]
     section = ask(store, {"gradcam": [*GOOD, *notes], "random": [*BAD, *notes]})
     said = " ".join(section.remarks)
-    assert "excluded: 2 (not correctly classified), 1 (several objects of the class); reference" in said
+    assert ("excluded: 2 (not correctly classified), 1 (several objects of the class); reference") in said
 
 
 def test_a_curve_that_is_another_s_copy_is_named_once_and_drawn_once(store):

@@ -11,11 +11,14 @@ import pytest
 import torch
 
 from salcheck.errors import SalcheckError
+from salcheck.inputs.opening import open_data
 from salcheck.inputs.sample import hold_out
-from salcheck.methods import gradcam, parse_methods
+from salcheck.methods import gradcam, layercam, parse_methods
 from salcheck.network.loading import load_model
 from salcheck.report.build import make_report
+from salcheck.runs import asking, plan
 from salcheck.runs import evaluate as engine
+from salcheck.runs import run as run_module
 from salcheck.store.results import Store
 from tests.makers import save_images, save_model
 
@@ -36,10 +39,10 @@ class Bench:
         self.root = root
         self.model = load_model(drawn or f"local-dir:{made / 'model'}", device="cpu")
         if drawn:
-            whole = engine.open_data(drawn, None, self.model, 0)
+            whole = open_data(drawn, None, self.model, 0)
             self.data = dataclasses.replace(whole, items=whole.items[:120])
         else:
-            self.data = engine.open_data("folder", made / "images", self.model, 0)
+            self.data = open_data("folder", made / "images", self.model, 0)
         self.forwards = 0
         self.model.net.conv1.register_forward_hook(self._count)
 
@@ -57,19 +60,10 @@ class Bench:
         self.forwards += 1
 
     def run(self, methods="gradcam,case", percent=5.0, n=12, correct_only=False, batch_size=5, seed=0, **more):
-        return engine.make_run(
-            engine.parse_question(more.pop("question", f"rq1:percent={percent}")),
-            self.model,
-            more.pop("data", self.data),
-            parse_methods([methods]),
-            n=n,
-            seed=seed,
-            correct_only=correct_only,
-            batch_size=batch_size,
-            command="test",
-            cache=self.root / "cache",
-            **more,
-        )
+        question = asking.parse_question(more.pop("question", f"rq1:percent={percent}"))
+        settings = {"n": n, "seed": seed, "correct_only": correct_only, "batch_size": batch_size, "command": "test"}
+        request = plan.Request(more.pop("data", self.data), **settings, **more)
+        return plan.make_run(question, self.model, parse_methods([methods]), request, self.root / "cache")
 
     def ask(self, *, progress=lambda stop: None, **settings):
         with Store(str(self.root / "scores.db")) as store:
@@ -218,7 +212,7 @@ def test_killed_in_mid_run_it_ends_with_the_rows_of_an_undisturbed_run(made, tmp
 def test_an_unreadable_image_is_a_row_with_its_reason(made, tmp_path):
     images = save_images(tmp_path / "images", classes=3, each=4)
     bench = Bench(tmp_path, made)
-    bench.data = engine.open_data("folder", images, bench.model, 0)
+    bench.data = open_data("folder", images, bench.model, 0)
     victim = bench.run().items[1]
     bench.data.path(victim).write_bytes(b"no picture")
     bench.ask()
@@ -234,13 +228,13 @@ def test_only_correctly_classified_images_are_scored(bench):
     for key, _, _, _, value, note in bench.rows():
         image = bench.model.transform(bench.data.read(items[key]))[None]
         right = int(bench.model.net(image).argmax()) in items[key].labels
-        assert (note == "excluded: not correctly classified") == (not right)
+        assert (note == "not correctly classified") == (not right)
         assert right or value is None
 
 
 def test_without_labels_correctness_cannot_be_asked_for(bench, tmp_path):
     flat = save_images(tmp_path / "flat", classes=1, each=4) / "0"
-    data = engine.open_data("folder", flat, bench.model, 0)
+    data = open_data("folder", flat, bench.model, 0)
     with pytest.raises(SalcheckError, match="--all-images"):
         bench.ask(data=data, methods="gradcam", correct_only=True)
     bench.ask(data=data, methods="gradcam")
@@ -278,7 +272,7 @@ def test_an_image_that_does_not_fit_alone_is_noted(bench, monkeypatch):
 
 def test_out_of_memory_beside_an_unreadable_image_leaves_no_image_without_a_row(made, tmp_path, monkeypatch):
     bench = Bench(tmp_path, made)
-    bench.data = engine.open_data("folder", save_images(tmp_path / "images", classes=3, each=4), bench.model, 0)
+    bench.data = open_data("folder", save_images(tmp_path / "images", classes=3, each=4), bench.model, 0)
     bench.data.path(bench.run(n=2).items[0]).write_bytes(b"no picture")
 
     def starved(view, classes):
@@ -294,7 +288,7 @@ def test_out_of_memory_beside_an_unreadable_image_leaves_no_image_without_a_row(
 def test_unreadable_reference_images_are_said_and_not_cached(bench, tmp_path):
     folder = save_images(tmp_path / "reference", seed=1)
     (folder / "0" / "0.png").write_bytes(b"no picture")
-    reference = engine.open_data("folder", folder, bench.model, 0)
+    reference = open_data("folder", folder, bench.model, 0)
     assert "1 of its images could not be read" in bench.run(reference_data=reference).reference_source
     assert not list((bench.root / "cache" / "reference").glob("*.npz"))
 
@@ -303,7 +297,7 @@ def test_an_image_whose_twin_is_held_out_is_not_evaluated(bench, tmp_path):
     folder = save_images(tmp_path / "twins")
     for path in sorted(folder.rglob("*.png")):
         path.with_stem(f"{path.stem}-twin").write_bytes(path.read_bytes())
-    run = bench.run(data=engine.open_data("folder", folder, bench.model, 0), n=1000)
+    run = bench.run(data=open_data("folder", folder, bench.model, 0), n=1000)
     held = {item.fingerprint for item in hold_out(run.dataset.items, 0)[1]}
     assert run.items
     assert not held & {item.fingerprint for item in run.items}
@@ -333,7 +327,7 @@ def test_references_are_never_evaluated_unless_asked_for(bench, tmp_path):
     other = save_images(tmp_path / "other", seed=1)
     shared = other / "0" / "copy.png"
     shared.write_bytes(bench.data.path(bench.data.items[0]).read_bytes())
-    reference = engine.open_data("folder", other, bench.model, 0)
+    reference = open_data("folder", other, bench.model, 0)
     with pytest.raises(SalcheckError, match=r"1 of 42 evaluated images .* --allow-overlap"):
         bench.run(n=100, reference_data=reference)
     assert (
@@ -344,18 +338,85 @@ def test_references_are_never_evaluated_unless_asked_for(bench, tmp_path):
 
 def test_what_can_change_a_score_makes_another_run(bench, tmp_path):
     base = bench.run()
-    other = engine.open_data("folder", save_images(tmp_path / "other", seed=1), bench.model, 0)
+    other = open_data("folder", save_images(tmp_path / "other", seed=1), bench.model, 0)
     changed = [
         bench.run(percent=6.0),
-        bench.run(n=13),
         bench.run(seed=1),
         bench.run(correct_only=True),
         bench.run(question="rq1:threshold=70"),
         bench.run(reference_data=other),
-        bench.run(batch_size=3),
     ]
-    assert len({run.key for run in [base, *changed]}) == 8
-    assert bench.run(methods="gradcam").key == base.key
+    assert len({run.key for run in [base, *changed]}) == 6
+    for same in ({"methods": "gradcam"}, {"n": 13}, {"batch_size": 3}):
+        assert bench.run(**same).key == base.key
+
+
+def test_a_larger_draw_goes_on_with_the_same_run(bench):
+    first = bench.ask(methods="gradcam", n=7)
+    before = bench.rows()
+    assert bench.ask(methods="gradcam", n=12) == first
+    after = bench.rows()
+    assert [row for row in after if row in before] == before
+    assert len({row[0] for row in after}) == 12
+
+
+def test_out_of_memory_at_one_batch_size_and_resumed_at_another_is_one_run(made, tmp_path, monkeypatch):
+    """And the report says that it was made in two attempts."""
+    victim, calm = Bench(tmp_path / "victim", made), Bench(tmp_path / "calm", made)
+    victim.root.mkdir()
+    calm.root.mkdir()
+
+    def stop(done):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        victim.ask(batch_size=7, progress=stop)
+    assert len(victim.rows()) > 0
+    assert victim.ask(batch_size=2) == 1
+    calm.ask(batch_size=4)
+    for one, other in zip(victim.rows(), calm.rows(), strict=True):
+        assert one[:4] == other[:4]
+        assert one[4] == (None if other[4] is None else pytest.approx(other[4], abs=0.5))
+    with Store(str(victim.root / "scores.db")) as store:
+        attempts = store.query("SELECT id, batch_size, device, command FROM attempts ORDER BY id")
+        named = store.query("SELECT attempt_id, COUNT(*) AS n FROM scores GROUP BY attempt_id ORDER BY 1")
+        mapped = store.query("SELECT DISTINCT attempt_id FROM maps ORDER BY 1")
+        (section,) = make_report(store).sections
+    assert attempts.values.tolist() == [[1, 7, "cpu", "test"], [2, 2, "cpu", "test"]]
+    assert named["attempt_id"].tolist() == mapped["attempt_id"].tolist() == [1, 2]
+    assert "Scored in 2 attempts: batch size 7 and 2." in section.remarks
+
+
+def test_a_run_that_is_done_makes_no_attempt(bench):
+    bench.ask(methods="gradcam")
+    bench.ask(methods="gradcam")
+    assert bench.rows("SELECT COUNT(*) FROM attempts") == [[1]]
+
+
+def test_changed_code_of_one_method_makes_its_maps_anew_and_no_others(bench, monkeypatch):
+    bench.ask(methods="gradcam,layercam")
+    before = bench.rows()
+    real = run_module.code_of
+
+    def code_of(*files):
+        return "changed" if files[0].stem == "layercam" else real(*files)
+
+    monkeypatch.setattr(run_module, "code_of", code_of)
+    asked = []
+
+    def watched(module):
+        own = module.saliency
+        return lambda view, classes: asked.append(module) or own(view, classes)
+
+    for module in (gradcam, layercam):
+        monkeypatch.setattr(module, "saliency", watched(module))
+    assert bench.ask(methods="gradcam,layercam") == 1
+    assert asked == [layercam] * 3
+    assert len(bench.rows()) == len(before) + sum(row[1] == "layercam" for row in before)
+    with Store(str(bench.root / "scores.db")) as store:
+        (section,) = make_report(store).sections
+    assert [line.method for line in section.lines].count("layercam") == 1
+    assert "Scores by earlier code of layercam are stored too; those of the newest are shown." in section.remarks
 
 
 @pytest.mark.parametrize(("settings", "says"), [({"n": 0}, "no images"), ({"methods": "case:k=9"}, "1 to 6")])
@@ -366,7 +427,7 @@ def test_what_cannot_be_run_is_one_line(bench, settings, says):
 
 def test_an_unknown_question_offers_the_nearest():
     with pytest.raises(SalcheckError, match=r"did you mean .*rq1"):
-        engine.parse_question("rq11")
+        asking.parse_question("rq11")
 
 
 def test_the_summary_counts_what_was_left_out(bench):
@@ -386,7 +447,7 @@ def test_half_precision_is_a_run_of_its_own_and_says_how_far_its_maps_moved(benc
         facts = store.query("SELECT DISTINCT name, COUNT(*) AS n FROM facts GROUP BY name ORDER BY name")
         report = make_report(store, run=number)
     # The first chunk of five images, two classes, gradcam and the three controls.
-    assert facts["name"].tolist() == ["error_against_float32 =", "percent_shared_with_float32 ="]
+    assert facts["name"].tolist() == ["error_against_float32", "percent_shared_with_float32"]
     assert set(facts["n"]) <= set(range(30, 41))
     (section,) = report.sections
     assert any("gradcam: error against float32" in remark for remark in section.remarks)

@@ -1,6 +1,7 @@
 """What the engine gives a diagnostic, and what it stores of what comes back: a diagnostic tells what it was given."""
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,8 +14,9 @@ from salcheck.errors import SalcheckError
 from salcheck.methods import parse_methods
 from salcheck.naming import registry
 from salcheck.network.loading import load_model
-from salcheck.questions import QUESTIONS, Metric, Question
+from salcheck.questions import LABEL1, LABEL2, QUESTIONS, RANDOM, TOP1, TOP2, Metric, Question
 from salcheck.runs import evaluate as engine
+from salcheck.runs import plan
 from salcheck.store.results import Store
 from tests.makers import save_model
 
@@ -45,28 +47,21 @@ def pictures(count=6, labels=lambda index: (index % 7, (index + 3) % 7)):
 def ask(model, tmp_path, monkeypatch):
     """Asks a question whose diagnostic is the functions given here."""
 
-    def run(data=None, roles=("top1",), methods="gradcam", seed=0, **functions):
+    def run(data=None, roles=(TOP1,), methods="gradcam", seed=0, **functions):
         fake = SimpleNamespace(**functions)
         real = registry.load
         monkeypatch.setattr(
             registry, "load", lambda kind, name: fake if (kind, name) == ("diagnostics", "fake") else real(kind, name)
         )
+        monkeypatch.setattr(registry, "source_of", lambda shelf, name: Path(__file__))
         question = Question(
             "fake", "Fake?", "fake", roles, "told", {"told": Metric("what was told")}, "", "here", parameters={}
         )
-        made = engine.make_run(
-            question,
-            model,
-            data or pictures(),
-            parse_methods([methods]),
-            reference_data=Dataset("held", "", [], lambda item: None),
-            n=6,
-            seed=seed,
-            correct_only=False,
-            batch_size=4,
-            command="test",
-            cache=tmp_path / "cache",
+        held = Dataset("held", "", [], lambda item: None)
+        request = plan.Request(
+            data or pictures(), n=6, seed=seed, reference_data=held, correct_only=False, batch_size=4, command="test"
         )
+        made = plan.make_run(question, model, parse_methods([methods]), request, tmp_path / "cache")
         with Store(str(tmp_path / "scores.db")) as store:
             engine.evaluate(made, store, tmp_path / "cache")
             rows = store.query(ROWS)
@@ -84,7 +79,7 @@ def test_roles_by_label_are_the_annotation_s_classes_in_their_order(ask):
     def score(view, classes, maps):
         return told(10 * classes[:, 0] + classes[:, 1])
 
-    _, rows, roles = ask(roles=("label2", "label1"), score=score)
+    _, rows, roles = ask(roles=(LABEL2, LABEL1), score=score)
     own = rows[rows["method"] == "gradcam"]
     assert list(own["value"]) == [10 * ((i + 3) % 7) + i % 7 for i in range(6)]
     assert roles == {"label1", "label2"}
@@ -92,10 +87,10 @@ def test_roles_by_label_are_the_annotation_s_classes_in_their_order(ask):
 
 def test_an_image_with_too_few_labels_is_left_out_by_name(ask):
     data = pictures(labels=lambda index: (1,) if index else (1, 2))
-    _, rows, _ = ask(data, roles=("label1", "label2"), score=lambda view, classes, maps: told(classes[:, 0]))
+    _, rows, _ = ask(data, roles=(LABEL1, LABEL2), score=lambda view, classes, maps: told(classes[:, 0]))
     own = rows[rows["method"] == "gradcam"]
     assert own["note"].isna().tolist() == [True] + [False] * 5
-    assert set(own["note"].dropna()) == {"excluded: it has too few labels"}
+    assert set(own["note"].dropna()) == {"it has too few labels"}
 
 
 def test_no_map_of_a_class_that_an_image_does_not_have_is_kept_for_another_question(ask):
@@ -106,8 +101,8 @@ def test_no_map_of_a_class_that_an_image_does_not_have_is_kept_for_another_quest
         assert torch.allclose(maps, explain(view, classes), atol=1e-6)
         return told(classes[:, 0])
 
-    ask(data, roles=("label1", "label2"), score=score)
-    _, rows, _ = ask(data, roles=("label1",), score=score)
+    ask(data, roles=(LABEL1, LABEL2), score=score)
+    _, rows, _ = ask(data, roles=(LABEL1,), score=score)
     assert rows[rows["method"] == "gradcam"]["value"].notna().sum() >= 6
 
 
@@ -118,7 +113,7 @@ def test_a_random_class_is_none_of_the_image_s_and_the_same_for_a_seed(ask):
         seen.append(classes)
         return told(classes[:, 1])
 
-    made, rows, roles = ask(roles=("top1", "random"), score=score)
+    made, rows, roles = ask(roles=(TOP1, RANDOM), score=score)
     drawn = dict(zip(rows["key"], rows["value"], strict=True))
     top = {}
     for item in made.dataset.items:
@@ -129,7 +124,7 @@ def test_a_random_class_is_none_of_the_image_s_and_the_same_for_a_seed(ask):
     assert len(set(drawn.values())) > 1
     assert roles == {"top1", "random-0"}
     assert made.parameters["roles"] == ["top1", "random-0"]
-    again, rows, roles = ask(roles=("top1", "random"), seed=1, score=score)
+    again, rows, roles = ask(roles=(TOP1, RANDOM), seed=1, score=score)
     assert roles == {"top1", "random-0", "random-1"}
     assert again.key != made.key
 
@@ -142,7 +137,7 @@ def test_truth_lies_where_the_model_sees_it(ask):
         return told(masks.flatten(1).float().mean(1))
 
     data = pictures(labels=lambda index: (index % 7,))
-    _, rows, _ = ask(data, roles=("label1",), score=score)
+    _, rows, _ = ask(data, roles=(LABEL1,), score=score)
     assert set(rows["value"].round(3)) == {1.0}  # the middle half of twice as wide a picture is all that is seen
 
 
@@ -155,7 +150,7 @@ def test_a_broken_annotation_is_a_note_on_its_image_and_no_more(ask):
     def score(view, classes, maps, *, truth):
         return told(truth.masks(classes).flatten(1).float().mean(1))
 
-    _, rows, _ = ask(dataclasses.replace(pictures(), regions=regions), roles=("label1",), score=score)
+    _, rows, _ = ask(dataclasses.replace(pictures(), regions=regions), roles=(LABEL1,), score=score)
     own = rows[rows["method"] == "gradcam"].set_index("key")
     assert own["note"].dropna().to_dict() == {"image-3": "'3.xml' is cut short: fetch it again"}
     assert own["value"].notna().sum() == 5
@@ -177,7 +172,7 @@ def test_an_image_of_a_few_pixels_is_a_note_on_it(ask):
     )
     _, rows, _ = ask(
         data,
-        roles=("label1",),
+        roles=(LABEL1,),
         score=lambda view, classes, maps, *, truth: told(truth.masks(classes).flatten(1).sum(1)),
     )
     own = rows[rows["method"] == "gradcam"].set_index("key")
@@ -256,14 +251,14 @@ def test_maps_against_a_rival_are_kept_apart_from_those_against_another(ask):
         assert torch.allclose(maps, explain(view, classes), atol=1e-6)
         return told(classes[:, 0])
 
-    for roles in (("top1",), ("top1", "random"), ("top1", "top2"), ("label1", "top1"), ("top1", "random")):
+    for roles in ((TOP1,), (TOP1, RANDOM), (TOP1, TOP2), (LABEL1, TOP1), (TOP1, RANDOM)):
         _, _, stored = ask(roles=roles, methods="difference,gradcam", score=score)
     assert {"top1", "top2", "top1 against random-0", "random-0 against top1", "top1 against top2"} < stored
 
 
 def test_floors_join_as_controls_do(model):
     localization = QUESTIONS["localization"]
-    names = [method.name for method in engine.joined(parse_methods(["gradcam"]), localization)]
+    names = [method.name for method in plan.joined(parse_methods(["gradcam"]), localization)]
     assert names[:2] == ["gradcam", "lafam"]
     assert {"random", "center", "edges"} <= set(names)
-    assert [method.name for method in engine.joined(parse_methods(["lafam"]), localization)].count("lafam") == 1
+    assert [method.name for method in plan.joined(parse_methods(["lafam"]), localization)].count("lafam") == 1

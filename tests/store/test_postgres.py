@@ -14,6 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Kind, Note
 from salcheck.naming import registry
 from salcheck.report.build import make_report
 from salcheck.store import results, schema
@@ -88,9 +89,9 @@ def fill(opened):
     number = add_run(
         opened,
         {
-            "case": [*third, "excluded: not correctly classified"],
-            "gradcam": [*[value + 40 for value in third], "blank: no positive pixel"],
-            "hirescam": [*[value + 40 for value in third], "blank: no positive pixel"],
+            "case": [*third, Note(Kind.EXCLUDED, "not correctly classified")],
+            "gradcam": [*[value + 40 for value in third], Note(Kind.BLANK, "no positive pixel")],
+            "hirescam": [*[value + 40 for value in third], Note(Kind.BLANK, "no positive pixel")],
             "random": [*third[::-1], "cannot read ü.jpg: 100% truncated"],
         },
         tied={"gradcam": 3},

@@ -1,3 +1,4 @@
+import lzma
 import shutil
 import sqlite3
 from pathlib import Path
@@ -6,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Kind, Note
 from salcheck.report.build import make_report
 from salcheck.store import results, schema
 from salcheck.store.results import Store
@@ -13,6 +15,7 @@ from tests.databases import add_facts, add_maps, add_run
 from tests.elsewhere import DROP_RIGHTS, open_folder, run, run_together
 
 OLD = Path(__file__).parents[1] / "assets" / "revision_0001.sql"
+STUDY = OLD.with_name("study_0001.db.xz")
 OPEN = "import sys; from salcheck.store.results import Store; Store(sys.argv[1]).close(); print('opened')"
 IMPORTS = """
 import sys
@@ -33,7 +36,7 @@ def file(tmp_path):
 @pytest.fixture
 def filled(file):
     with Store(str(file)) as opened:
-        add_run(opened, {"case": [10.0, 20.0, "blank: no pixel"], "random": [60.0, 70.0, 80.0]})
+        add_run(opened, {"case": [10.0, 20.0, Note(Kind.BLANK, "no pixel")], "random": [60.0, 70.0, 80.0]})
     return file
 
 
@@ -53,14 +56,15 @@ def text_of(opened, table):
 
 @pytest.fixture
 def step(tmp_path, monkeypatch):
-    """A second migration, whose `upgrade` has the given body."""
+    """One more migration, whose `upgrade` has the given body."""
 
     def make(body):
         folder = tmp_path / "migrations"
         shutil.copytree(results._migrations(), folder, ignore=shutil.ignore_patterns("__pycache__"))
-        head = "import sqlalchemy as sa\nfrom alembic import op\nrevision, down_revision = '0002', '0001'\n"
+        last = results._known_revisions()[-1]
+        head = f"import sqlalchemy as sa\nfrom alembic import op\nrevision, down_revision = '9000', '{last}'\n"
         text = f"{head}\ndef upgrade():\n" + "".join(f"    {line}\n" for line in body)
-        (folder / "versions" / "0002_test.py").write_text(text)
+        (folder / "versions" / "9000_test.py").write_text(text)
         monkeypatch.setattr(results, "_migrations", lambda: folder)
         return folder
 
@@ -218,13 +222,40 @@ def test_a_database_of_the_first_migration_is_upgraded_and_used(file):
     assert revision(file) == [(results._known_revisions()[-1],)]
 
 
+def test_a_study_of_the_first_schema_is_reported_and_never_continued(file):
+    file.write_bytes(lzma.decompress(STUDY.read_bytes()))
+    with sqlite3.connect(file) as connection:
+        scores = connection.execute("SELECT * FROM scores ORDER BY 1, 2, 3, 4, 5").fetchall()
+        facts = connection.execute("SELECT DISTINCT name FROM facts ORDER BY 1").fetchall()
+        noted = dict(connection.execute("SELECT note, COUNT(*) FROM scores WHERE note IS NOT NULL GROUP BY note"))
+    with Store(str(file)) as opened:
+        now = opened.query("SELECT * FROM scores ORDER BY run_id, method_id, metric, level, image_id")
+        values = now["value"].astype(object).where(now["value"].notna(), None)
+        assert values.tolist() == [row[5] for row in scores]
+        kinds = opened.query("SELECT kind, note, COUNT(*) AS n FROM scores WHERE kind IS NOT NULL GROUP BY kind, note")
+        assert {(str(Note(Kind(k), why)), n) for k, why, n in kinds.itertuples(index=False)} == {
+            (note.removeprefix("undefined: "), n) for note, n in noted.items()
+        }
+        assert set(kinds["kind"]) == {"blank", "undefined"}
+        flags = opened.query("SELECT DISTINCT name, flag FROM facts ORDER BY name")
+        assert {f"{n}{'' if flag else ' ='}" for n, flag in flags.itertuples(index=False)} == {n for (n,) in facts}
+        attempts = opened.query("SELECT run_id, batch_size, device, versions FROM attempts")
+        assert attempts["run_id"].tolist() == opened.query("SELECT id FROM runs")["id"].tolist()
+        assert set(attempts["batch_size"]) == {4} and set(attempts["device"]) == {"cpu"}
+        assert set(opened.query("SELECT DISTINCT code FROM runs")["code"]) == {""}  # no run of today has none
+        assert len(make_report(opened).sections) == 38
+        for view, table in (("scores", "scores"), ("maps", "maps"), ("facts", "facts"), ("predictions", "predictions")):
+            counts = opened.query(f"SELECT (SELECT COUNT(*) FROM all_{view}), (SELECT COUNT(*) FROM {table})").iloc[0]
+            assert counts.iloc[0] == counts.iloc[1] > 0
+
+
 def test_a_migration_that_fails_leaves_nothing_half_made(filled, step):
-    before = tables(filled)
+    before, before_revision = tables(filled), revision(filled)
     step(["op.create_table('halves', sa.Column('id', sa.Integer))", "op.execute('DELETE FROM scores')", "1 / 0"])
     with pytest.raises(ZeroDivisionError):
         Store(str(filled))
     assert tables(filled) == before
-    assert revision(filled) == [("0001",)]
+    assert revision(filled) == before_revision
     with sqlite3.connect(filled) as connection:
         assert connection.execute("SELECT COUNT(*) FROM scores").fetchone() == (11,)
 
@@ -239,8 +270,9 @@ def test_a_first_opening_that_fails_leaves_an_empty_file(file, step):
 def test_a_process_killed_while_it_migrates_leaves_nothing_half_made(filled, step, monkeypatch):
     before = tables(filled)
     folder = step(["op.create_table('halves', sa.Column('id', sa.Integer))", "import os; os.kill(os.getpid(), 9)"])
-    code = "import sys, pathlib; from salcheck import store; results._migrations = lambda: pathlib.Path(sys.argv[2])"
-    status, _, _ = run(f"{code}\nstore.Store(sys.argv[1])", filled, folder)
+    code = "import sys, pathlib; from salcheck.store import results;"
+    code += " results._migrations = lambda: pathlib.Path(sys.argv[2])"
+    status, _, _ = run(f"{code}\nresults.Store(sys.argv[1])", filled, folder)
     assert status == -9
     monkeypatch.undo()
     with Store(str(filled)) as opened:
