@@ -67,7 +67,8 @@ class Dataset:
     `path(item)` is the item's file where it has one; it serves to find images that two datasets share. `regions(item)`
     says where its objects are, none where that is not known, and raises SalcheckError where the annotation is broken;
     it is None for a dataset that knows no places. `parts` likewise. `code`: digest of the code that reads the images.
-    `most`: how many items there could be, where these are the first of an order that can go on; else 0.
+    `origin`, `most`: where the items are the first of an order that can go on, what decides that order, and how many
+    they could be: the dataset is then the same whatever their number.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Dataset:
     regions: Callable[[Item], Sequence[Region]] | None = field(default=None, compare=False, repr=False)
     parts: Parts | None = field(default=None, compare=False, repr=False)
     code: str = ""
+    origin: str = ""
     most: int = 0
 
     def __len__(self) -> int:
@@ -86,6 +88,8 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """Hash of code and name, and of keys, labels, fingerprints and annotations in order: its identity."""
+        if self.origin:
+            return hashlib.sha256(f"{self.name} {self.code}\n{self.origin}".encode()).hexdigest()
         lines = "".join(f"{i.key}\t{i.labels}\t{i.fingerprint}\t{i.annotation}\n" for i in self.items)
         return hashlib.sha256(f"{self.name} {self.code}\n{lines}".encode()).hexdigest()
 

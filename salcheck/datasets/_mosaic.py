@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -25,11 +26,12 @@ class Tile:
     label: int
 
 
-def mosaics(base: Dataset, drawn: Sequence[Sequence[Tile]], model: Model, grid: int) -> Dataset:
+def mosaics(base: Dataset, drawn: Sequence[Sequence[Tile]], model: Model, grid: int, draw: str = "") -> Dataset:
     """Pictures of grid x grid photographs of `base`, row by row: labels are their classes, regions their cells.
 
     A photograph is scaled into its cell as the model sees it when it is fed that alone. Nothing is read before it is
-    asked for. Raises SalcheckError for a model whose transform shows no picture as it is.
+    asked for. draw: how they were drawn, where more of the same draw may follow: they are then the same dataset. Raises
+    SalcheckError for a model whose transform shows no picture as it is.
     """
     size, cells = _layout(model, grid)
     tiles = {" + ".join(tile.item.key for tile in mosaic): mosaic for mosaic in drawn}
@@ -50,7 +52,14 @@ def mosaics(base: Dataset, drawn: Sequence[Sequence[Tile]], model: Model, grid: 
     def regions(item: Item) -> list[Region]:
         return [Region(label, box=cell) for label, cell in zip(item.labels, cells, strict=True)]
 
-    return Dataset(f"mosaics of {base.name}", base.root, items, read, regions=regions, code=base.code)
+    return Dataset(
+        f"mosaics of {base.name}", base.root, items, read, regions=regions, code=base.code, **_whole(base, draw, made)
+    )
+
+
+def _whole(base: Dataset, draw: str, made: str) -> dict[str, Any]:
+    """What a dataset of mosaics says of the whole draw that it is the beginning of."""
+    return {"origin": f"{base.digest} {made} {draw}", "most": len(base)} if draw else {}
 
 
 def _as_seen(model: Model, image: Image.Image) -> Image.Image:

@@ -9,6 +9,8 @@ one method after another with the same view, which remembers what the model answ
     told        what the method says, `told(name, view, classes) -> (B, M) or None`: its `total`, its `distance`
     truth       `salcheck.inputs.truth.Truth` of these images: where objects and parts are
     subjects    the same images as other models see them, in the order of `subjects(...)` below: `Seen`
+    following   `following()`: a view of the next image of the run's order for each of these, None where there is none:
+                which images are asked about together, and how many, decides nothing
     example     `example(u)`: the first image of the dataset that shows class u, (3, H, W) as the model is fed it, with
                 its Truth; None where there is none
 
@@ -44,7 +46,7 @@ from torch import Tensor
 from salcheck.maps.notes import Kind, Note
 from salcheck.network.view import View
 
-GIVEN = ("explain", "told", "truth", "subjects", "example")  # keywords that the engine fills in
+GIVEN = ("explain", "told", "truth", "subjects", "following", "example")  # keywords that the engine fills in
 
 
 def needed(diagnostic: ModuleType) -> str:

@@ -1,7 +1,7 @@
 """Mosaics: several photographs in one picture, each of another class; is the map for a class in the cell of its own?
 
 The grid pointing game of Boehle et al., CVPR 2021, and Rao et al., CVPR 2022. Photographs that the model classifies
-correctly and confidently are put together at random, no class twice; a photograph may be in several mosaics. One that
+correctly and confidently are put together in a random order, no class twice, each photograph in one mosaic. One that
 shows several classes stands for the likeliest, and no other in the mosaic shows any of them. With m(cell) the positive
 mass of the upsampled map for a class:
 
@@ -18,11 +18,11 @@ in any case).
 
 import contextlib
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
 from salcheck.datasets import Dataset
@@ -30,8 +30,8 @@ from salcheck.datasets._mosaic import Tile, mosaics
 from salcheck.diagnostics import Scores, scored
 from salcheck.diagnostics._places import blanks, lying_on, own_and_other, pointing, positive
 from salcheck.errors import SalcheckError
-from salcheck.inputs.loader import batches
-from salcheck.inputs.sample import draw, image_seed
+from salcheck.inputs.loader import Chunk, batches
+from salcheck.inputs.sample import draw
 from salcheck.inputs.truth import Truth
 from salcheck.maps.ranking import ranked, upsample
 from salcheck.network.loading import Model
@@ -39,9 +39,6 @@ from salcheck.network.view import View
 from salcheck.questions import Role
 from salcheck.store.cache import atomic_write
 from salcheck.store.provenance import code_of
-
-SPARE = 2  # times as many photographs as mosaics have cells: some share a class with all that are left
-TRIES = 4  # draws for each mosaic that is asked for
 
 
 def check(*, grid: int, confidence: float, **rest: object) -> None:
@@ -72,27 +69,17 @@ def prepare(
 
     Raises SalcheckError where too few are classified correctly with a probability of `confidence` or more.
     """
-    wanted = SPARE * n * grid**2
-    identity = json.dumps(
-        [code_of(Path(__file__)), model.identity, dataset.digest, wanted, seed, batch_size, confidence]
-    )
-    place = cache / "mosaics" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.json"
-    tiles = _kept(place, dataset)
-    if tiles is None:
-        tiles = _confident(dataset, model, wanted, seed, batch_size, progress, confidence)
-        found = json.dumps([[tile.item.key, tile.label] for tile in tiles])
-        with contextlib.suppress(OSError):  # then they are shown again the next time
-            place.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(place, lambda file: file.write(found.encode()))
-    drawn = _draw(tiles, grid**2, n, seed)
+    sure = _Sure(dataset, model, seed, batch_size, confidence, cache, progress)
+    drawn = list(itertools.islice(_draw(sure, grid**2), n))
+    sure.keep()
     if not drawn:
-        classes = len({tile.label for tile in tiles})
+        classes = len({tile.label for tile in sure.found})
         raise SalcheckError(
             f"a mosaic takes {grid**2} photographs of as many classes, and of the {len(dataset)} there are only "
-            f"{len(tiles)}, of {classes} classes, are classified correctly with a probability of {confidence:g} or "
+            f"{len(sure.found)}, of {classes} classes, are classified correctly with a probability of {confidence:g} or "
             "more: give more photographs, or ask mosaic:confidence= for less"
         )
-    return mosaics(dataset, drawn, model, grid)
+    return mosaics(dataset, drawn, model, grid, f"{seed} {confidence:g} {code_of(Path(__file__))}")
 
 
 def score(view: View, classes: Tensor, maps: Tensor, *, truth: Truth, grid: int = 2, confidence: float = 0.5) -> Scores:
@@ -110,64 +97,76 @@ def score(view: View, classes: Tensor, maps: Tensor, *, truth: Truth, grid: int 
     return scored({name: value.mean(-1) for name, value in values.items()}, blanks(maps, view.size))
 
 
-def _kept(place: Path, dataset: Dataset) -> list[Tile] | None:
-    """What `_confident` found before, None where it is not there or no longer sound."""
-    items = {item.key: item for item in dataset.items}
-    try:
-        kept = json.loads(place.read_text())
-        return [Tile(items[key], int(label)) for key, label in kept] if isinstance(kept, list) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+class _Sure:
+    """Photographs whose likeliest class is one of their labels, with that class, in the seed's order.
 
-
-def _confident(
-    dataset: Dataset,
-    model: Model,
-    wanted: int,
-    seed: int,
-    batch_size: int,
-    progress: Callable[[int, int], None],
-    confidence: float,
-) -> list[Tile]:
-    """Photographs whose likeliest class is one of their labels, with that class, in the seed's order, until there are
-    as many as are wanted. Those that cannot be read are passed over.
+    They are shown to the model as far as they are asked for, and those once: how far that was, and what was `found`, is
+    kept in the cache. Those that cannot be read are passed over.
     """
-    found: list[Tile] = []
-    done, items = 0, draw([item for item in dataset.items if item.labels], len(dataset), seed)
-    for chunk in batches(model, dataset, items, batch_size):
-        if chunk.read:
-            probable, top = model.logits(model.batch(chunk.tensors)).softmax(-1).max(-1)
-            seen = zip(chunk.read, probable.tolist(), top.tolist(), strict=True)
-            found += [Tile(item, u) for item, p, u in seen if u in item.labels and p >= confidence]
-        done += len(chunk.items)
-        progress(done, len(items))
-        if len(found) >= wanted:
-            break
-    return found
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        model: Model,
+        seed: int,
+        batch_size: int,
+        confidence: float,
+        cache: Path,
+        progress: Callable[[int, int], None],
+    ):
+        self._items = draw([item for item in dataset.items if item.labels], len(dataset), seed)
+        self._dataset, self._model, self._batch_size = dataset, model, batch_size
+        self._confidence, self._progress = confidence, progress
+        identity = json.dumps([code_of(Path(__file__)), model.identity, dataset.digest, seed, confidence])
+        self._place = cache / "mosaics" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.json"
+        self._shown, self.found = self._kept()
+
+    def __iter__(self) -> Iterator[Tile]:
+        yield from list(self.found)
+        for chunk in batches(self._model, self._dataset, self._items[self._shown :], self._batch_size):
+            new = self._of(chunk)
+            self.found += new
+            self._shown += len(chunk.items)
+            self._progress(self._shown, len(self._items))
+            yield from new
+
+    def _of(self, chunk: Chunk) -> list[Tile]:
+        if not chunk.read:
+            return []
+        probable, top = self._model.logits(self._model.batch(chunk.tensors)).softmax(-1).max(-1)
+        seen = zip(chunk.read, probable.tolist(), top.tolist(), strict=True)
+        return [Tile(item, u) for item, p, u in seen if u in item.labels and p >= self._confidence]
+
+    def keep(self) -> None:
+        """For the next time."""
+        found = json.dumps([self._shown, [[tile.item.key, tile.label] for tile in self.found]])
+        with contextlib.suppress(OSError):  # then they are shown again the next time
+            self._place.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(self._place, lambda file: file.write(found.encode()))
+
+    def _kept(self) -> tuple[int, list[Tile]]:
+        """What was found before; nothing where it is not there or no longer sound."""
+        items = {item.key: item for item in self._dataset.items}
+        try:
+            shown, kept = json.loads(self._place.read_text())
+            return int(shown), [Tile(items[key], int(label)) for key, label in kept]
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0, []
 
 
-def _draw(tiles: Sequence[Tile], cells: int, n: int, seed: int) -> list[tuple[Tile, ...]]:
-    """At most n mosaics of `cells` photographs that have no label in common, each photograph in one mosaic at most."""
-    left, found = list(tiles), list[tuple[Tile, ...]]()
-    for i in range(TRIES * min(n, len(tiles))):
-        order = np.random.default_rng(image_seed(seed, f"mosaic {i}")).permutation(len(left))
-        mosaic = _apart([left[place] for place in order], cells)
+def _draw(sure: Iterable[Tile], cells: int) -> Iterator[tuple[Tile, ...]]:
+    """Mosaics of `cells` photographs that have no label in common, each photograph in one mosaic at most.
+
+    A photograph goes into the first mosaic that has room for it and shows none of its classes; so how many mosaics are
+    asked for decides none of them.
+    """
+    begun: list[list[Tile]] = []
+    for tile in sure:
+        fitting = (mosaic for mosaic in begun if not any(set(tile.item.labels) & set(t.item.labels) for t in mosaic))
+        mosaic = next(fitting, None)
+        if mosaic is None:
+            begun.append(mosaic := [])
+        mosaic.append(tile)
         if len(mosaic) == cells:
-            found.append(tuple(mosaic))
-            left = [tile for tile in left if tile not in mosaic]
-        if len(found) == n or len(left) < cells:
-            break
-    return found
-
-
-def _apart(tiles: Sequence[Tile], count: int) -> list[Tile]:
-    """The first `count` of these that share no label, or as many as there are."""
-    kept: list[Tile] = []
-    taken: set[int] = set()
-    for tile in tiles:
-        if not taken & set(tile.item.labels):
-            kept.append(tile)
-            taken |= set(tile.item.labels)
-        if len(kept) == count:
-            break
-    return kept
+            begun = [one for one in begun if one is not mosaic]
+            yield tuple(mosaic)

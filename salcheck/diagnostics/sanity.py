@@ -7,7 +7,8 @@ counted from the head (`salcheck.network.randomise`):
     spearman_abs, spearman, ssim    the first k parts random (cascading), references of a method gathered anew
     ..._independent                 part k alone random
     ..._frozen                      references those of the trained model; the same where a method reads none
-    ..._pair                        of the trained model's maps of this image and of the next one of its batch
+    ..._pair                        of the trained model's maps of this image and of the next one of the run's order,
+                                    each for its own most likely class
     ..._labels                      of a model trained on permuted labels, where `shuffled` names one
 
     excess      = mean over k of spearman_abs - (1 + spearman_abs_pair) / 2
@@ -38,7 +39,7 @@ from salcheck.diagnostics import Scores, Seen, scored
 from salcheck.errors import SalcheckError
 from salcheck.maps.likeness import correlation, ranks, ssim
 from salcheck.maps.notes import Kind, Note
-from salcheck.maps.ranking import blank, upsample
+from salcheck.maps.ranking import blank, ranked, upsample
 from salcheck.network.loading import Model, load_model
 from salcheck.network.randomise import ALONE, random_models
 from salcheck.network.view import View
@@ -46,7 +47,7 @@ from salcheck.network.view import View
 LABELS = "labels"  # the name of the model that was trained on permuted labels
 MEASURES = ("spearman_abs", "spearman", "ssim")
 BLANK = Note(Kind.BLANK, "the map that it is compared with")
-LONELY = Note(Kind.UNDEFINED, "no other image in the batch to compare with")
+LONELY = Note(Kind.UNDEFINED, "no other image to compare with")
 
 
 def check(*, parts: int, draw: int, **rest: object) -> None:
@@ -74,19 +75,22 @@ def score(
     draw: int = 0,
     shuffled: str = "",
     subjects: Sequence[Seen],
+    explain: Callable[[View, Tensor], Tensor],
+    following: Callable[[], View | None],
 ) -> Scores:
     """Likenesses (B, L), at most 1, by part of the network; those of a pair and the two excesses (B,).
 
     maps: (B, 1, h, w). parts: at most so many parts, neighbours joined; 0 for all. draw: which random weights.
     shuffled: the --arch of the same network trained on permuted labels. NaN where a map with random weights is
-    constant, and where the batch has one image.
+    constant, and where there is no other image.
     """
     likeness = _likeness(maps[:, 0], view.size)
     found = {one.name: _both(one, classes, likeness) for one in subjects}
     alone = [name for name in found if name.endswith(ALONE)]
     cascade = [name for name in found if name != LABELS and name not in alone]
-    pair = likeness(maps[:, 0].roll(-1, 0))
-    values = _named("_pair", pair if len(maps) > 1 else torch.full_like(pair, torch.nan))
+    others = following()
+    pair = likeness(maps[:, 0]) * torch.nan if others is None else likeness(_own(others, explain))
+    values = _named("_pair", pair)
     for suffix, names in (("", cascade), ("_independent", [*cascade[:1], *alone])):
         for end, place in (("", 0), ("_frozen", 1)):
             values |= _named(f"{suffix}{end}", torch.stack([found[name][place] for name in names], dim=-1))
@@ -95,7 +99,12 @@ def score(
     values |= {"excess": curve.nanmean(dim=1) - (1 + other) / 2, "excess_last": curve[:, -1] - other}
     levels = [float(level) for level in range(1, len(cascade) + 1)]
     notes = blank(upsample(maps[:, 0], view.size), 0, maps[:, 0])
-    return scored(values, notes, levels, BLANK if len(maps) > 1 else LONELY)
+    return scored(values, notes, levels, LONELY if others is None else BLANK)
+
+
+def _own(view: View, explain: Callable[[View, Tensor], Tensor]) -> Tensor:
+    """Maps (B, h, w), each for the most likely class of its own image."""
+    return explain(view, ranked(view.logits)[:, :1])[:, 0]
 
 
 def _named(suffix: str, rows: Tensor) -> dict[str, Tensor]:

@@ -113,7 +113,7 @@ def make_run(
     needs = [need for method in methods for need in method.needs]
     owns = [own for need in needs if (own := references.own_images(need, model))]
     shared = max([images.shared, *(_overlap(images.order, request, own) for own in owns)])
-    dataset, items, after = _images(question, model, request, images.order, cache, progress)
+    dataset, items, rest = _images(question, model, request, images.order, cache, progress)
     if needed(diagnostic):
         required(dataset, needed(diagnostic))
     build = functools.partial(
@@ -137,7 +137,7 @@ def make_run(
         notes=notes,
         subjects={name: (other, build(model=other)) for name, other in others.items()},
         levels=named,
-        after=after,
+        rest=rest,
     )
 
 
@@ -148,18 +148,17 @@ def _images(
     order: Sequence[Item],
     cache: Path,
     progress: Callable[[int, int], None],
-) -> tuple[Dataset, Sequence[Item], Item | None]:
-    """The dataset and its first n images, made of others where the diagnostic makes them, and the image after these in
-    the order: behind the last one comes the first again.
+) -> tuple[Dataset, Sequence[Item], Sequence[Item]]:
+    """The dataset and its first n images, made of others where the diagnostic makes them, and the images after these in
+    the order.
     """
     diagnostic, n = registry.load("diagnostics", question.diagnostic), request.n
     if not hasattr(diagnostic, "prepare"):
-        after = order[n % len(order)] if n < len(order) else order[0]
-        return request.dataset, order[:n], after if len(order) > 1 else None
+        return request.dataset, order[:n], order[n:]
     pool = dataclasses.replace(request.dataset, items=order)
     settings = (n, request.seed, request.batch_size, cache, progress)
     made = diagnostic.prepare(pool, model, *settings, **question.parameters)
-    return made, list(made.items), None
+    return made, list(made.items), []
 
 
 def _check_classes(question: Question, model: Model) -> None:

@@ -24,11 +24,11 @@ HERE = Path(__file__).parent
 class Run:
     """A question, and everything that can change its answers.
 
-    `items` are the images in the run's order, `after` the one that comes next in it where there is one; `references`
-    what methods may ask for, `reference_key` the identity of the images they come from, and `reference_source` says
-    these in words. `subjects`: other models that the images are shown to, by name, each with its own references.
-    `levels`: names of the levels 1, 2, ... of the scores. `notes`: which methods had to be left out, and why.
-    `batch_size` and `command` change no score: they are stored with each attempt.
+    `items` are the images in the run's order, `rest` those that come after them in it and are not asked for;
+    `references` what methods may ask for, `reference_key` the identity of the images they come from, and
+    `reference_source` says these in words. `subjects`: other models that the images are shown to, by name, each with
+    its own references. `levels`: names of the levels 1, 2, ... of the scores. `notes`: which methods had to be left
+    out, and why. `batch_size` and `command` change no score: they are stored with each attempt.
     """
 
     question: Question
@@ -46,7 +46,7 @@ class Run:
     notes: Sequence[str] = ()
     subjects: Mapping[str, tuple[Model, References]] = field(default_factory=dict)
     levels: Sequence[str] = ()
-    after: Item | None = None
+    rest: Sequence[Item] = ()
 
     @property
     def diagnostic(self) -> ModuleType:

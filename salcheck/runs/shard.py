@@ -93,6 +93,7 @@ class _Part:
     view: View
     truth: Truth
     views: Mapping[str, View]
+    following: Callable[[], View | None]
 
 
 class _Shard:
@@ -168,7 +169,35 @@ class _Shard:
             subjects = self._run.subjects.items()
             views = {name: self._view(chunk, model).part(kept) for name, (model, _) in subjects}
         items = [chunk.read[index] for index in kept]
-        return _Part(items, view.part(kept) if kept else view, truth.part(kept) if chunk.sizes else truth, views)
+        following = functools.cache(functools.partial(self._following, items, chunk))
+        part = truth.part(kept) if chunk.sizes else truth
+        return _Part(items, view.part(kept) if kept else view, part, views, following)
+
+    def _following(self, items: Sequence[Item], chunk: Chunk) -> View | None:
+        """The next image of the run's order for each of these that can be read."""
+        run = self._run
+        order = [*run.items, *run.rest]
+        if len(order) < 2:
+            return None
+        place = {item.key: row for row, item in enumerate(order)}
+        tensors = dict(zip([item.key for item in chunk.read], chunk.tensors, strict=False))
+        found = [self._next(order, place[item.key], tensors) for item in items]
+        seeds = [image_seed(run.seed, key) for key, _ in found]
+        images = [tensor for _, tensor in found]
+        return run.model.view(lambda: run.model.batch(images), seeds, run.batch_size)
+
+    def _next(self, order: Sequence[Item], place: int, tensors: dict[str, Tensor]) -> tuple[str, Tensor]:
+        """Key and tensor of the first image after this place that can be read, behind the last one the first again; NaN
+        where no other can.
+        """
+        for item in (*order[place + 1 :], *order[:place]):
+            if item.key not in tensors:
+                try:
+                    (tensors[item.key],) = read_now(self._run.model, self._run.dataset, [item])
+                except SalcheckError:
+                    continue
+            return item.key, tensors[item.key]
+        return order[place].key, torch.full((3, *self._run.model.size), torch.nan)
 
     def _view(self, chunk: Chunk, model: Model) -> View:
         run = self._run
@@ -250,6 +279,7 @@ class _Shard:
             "explain": own,
             "told": functools.partial(method.told, references=self._run.references.values),
             "truth": part.truth,
+            "following": part.following,
             "example": self._example,
             "subjects": [
                 Seen(name, view, explain(self._run.subjects[name][1]) if method.needs else own, own)

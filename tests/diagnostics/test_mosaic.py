@@ -164,7 +164,8 @@ def test_photographs_that_are_classified_wrongly_or_not_surely_are_left_out(scen
     sure = {item.key for i, item in enumerate(items) if i % 3 and probability[i] > limit}
     found = make(dataclasses.replace(dataset, items=items), scenes_model, 60, confidence=limit)
     assert 10 < len(sure) < 30
-    assert {key for item in found.items for key in parts(item)} == sure
+    used = {key for item in found.items for key in parts(item)}
+    assert used <= sure and len(used) > len(sure) - 8  # some are left over that share a class with all others
 
 
 def test_no_more_photographs_are_shown_to_the_model_than_it_takes(scenes_model):
@@ -231,3 +232,14 @@ def test_roles_follow_the_grid_and_metrics_the_table():
 def test_what_does_not_fit_is_one_line(typed):
     with pytest.raises(SalcheckError, match=typed):
         parse_question(f"mosaic:{typed}")
+
+
+def test_a_mosaic_does_not_depend_on_how_many_are_asked_for_or_on_the_batch(scenes_model, drawn):
+    dataset, found, _ = drawn
+    few = make(dataset, scenes_model, 3)
+    assert [item.key for item in few.items] == [item.key for item in found.items[:3]]
+    assert few.digest == found.digest  # so that a larger draw goes on with the same run
+    other = prepare(dataset, scenes_model, 12, 0, 5, NOWHERE, lambda *_: None, grid=2, confidence=0.5)
+    assert [item.key for item in other.items] == [item.key for item in found.items]
+    assert make(dataset, scenes_model, 12, seed=1).digest != found.digest
+    assert make(dataset, scenes_model, 12, confidence=0.4).digest != found.digest

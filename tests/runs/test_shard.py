@@ -1,9 +1,11 @@
 """What the engine gives a diagnostic, and what it stores of what comes back: a diagnostic tells what it was given."""
 
 import dataclasses
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 
+import cloudpickle
 import pytest
 import torch
 from PIL import Image
@@ -11,13 +13,18 @@ from PIL import Image
 from salcheck.datasets import Dataset, Item, Region
 from salcheck.diagnostics import Scores
 from salcheck.errors import SalcheckError
+from salcheck.inputs.loader import batches
+from salcheck.inputs.sample import image_seed
 from salcheck.methods import parse_methods
 from salcheck.naming import registry
 from salcheck.network.loading import load_model
 from salcheck.questions import LABEL1, LABEL2, QUESTIONS, RANDOM, TOP1, TOP2, Metric, Question
 from salcheck.runs import evaluate as engine
 from salcheck.runs import plan
+from salcheck.runs.asking import parse_question
+from salcheck.runs.shard import Task, score_shard
 from salcheck.store.results import Store
+from tests.elsewhere import run
 from tests.makers import save_model
 
 ROWS = """
@@ -47,7 +54,7 @@ def pictures(count=6, labels=lambda index: (index % 7, (index + 3) % 7)):
 def ask(model, tmp_path, monkeypatch):
     """Asks a question whose diagnostic is the functions given here."""
 
-    def run(data=None, roles=(TOP1,), methods="gradcam", seed=0, **functions):
+    def run(data=None, roles=(TOP1,), methods="gradcam", seed=0, n=6, batch_size=4, **functions):
         fake = SimpleNamespace(**functions)
         real = registry.load
         monkeypatch.setattr(
@@ -59,7 +66,13 @@ def ask(model, tmp_path, monkeypatch):
         )
         held = Dataset("held", "", [], lambda item: None)
         request = plan.Request(
-            data or pictures(), n=6, seed=seed, reference_data=held, correct_only=False, batch_size=4, command="test"
+            data or pictures(),
+            n=n,
+            seed=seed,
+            reference_data=held,
+            correct_only=False,
+            batch_size=batch_size,
+            command="test",
         )
         made = plan.make_run(question, model, parse_methods([methods]), request, tmp_path / "cache")
         with Store(str(tmp_path / "scores.db")) as store:
@@ -262,3 +275,66 @@ def test_floors_join_as_controls_do(model):
     assert names[:2] == ["gradcam", "lafam"]
     assert {"random", "center", "edges"} <= set(names)
     assert [method.name for method in plan.joined(parse_methods(["lafam"]), localization)].count("lafam") == 1
+
+
+def test_the_image_that_follows_is_the_next_of_the_order_whatever_the_batch_and_the_number(ask, model, tmp_path):
+    """Of the last one that is asked for, the next of the whole draw; of the last one of that, the first."""
+    found = {}
+
+    def score(view, classes, maps, *, following):
+        shades = following().images.flatten(1).mean(1)
+        found.update({seed: float(shade) for seed, shade in zip(view.seeds, shades, strict=True)})
+        assert following() is following()
+        return told(shades)
+
+    for n, batch_size in ((6, 4), (3, 2), (6, 1)):
+        found.clear()
+        (tmp_path / "scores.db").unlink(missing_ok=True)
+        made, _, _ = ask(score=score, n=n, batch_size=batch_size)
+        order = [*made.items, *made.rest]
+        assert len(order) == 6
+        shade = {item.key: float(model.transform(made.dataset.read(item)).mean()) for item in order}
+        expected = [shade[order[(place + 1) % 6].key] for place in range(n)]
+        assert [found[image_seed(0, item.key)] for item in order[:n]] == pytest.approx(expected, abs=1e-5)
+
+
+def test_where_the_next_image_cannot_be_read_the_one_after_it_follows(ask, model):
+    data = pictures()
+    whole = data.read
+
+    def read(item):
+        if item.key == "image-3":
+            raise SalcheckError("cut short")
+        return whole(item)
+
+    seen = []
+
+    def score(view, classes, maps, *, following):
+        seen.extend(following().images.flatten(1).mean(1).tolist())
+        return told(classes[:, 0])
+
+    made, _, _ = ask(dataclasses.replace(data, read=read), score=score, methods="lafam")
+    readable = [item for item in made.items if item.key != "image-3"]
+    shades = [float(model.transform(whole(item)).mean()) for item in readable]
+    assert seen[: len(shades)] == pytest.approx([*shades[1:], shades[0]], abs=1e-5)
+
+
+def test_a_shard_is_scored_in_another_process(model, tmp_path):
+    """A run, images and stored maps go in, rows come out: no database, no cache, nothing shared."""
+    held = Dataset("held", "", [], lambda item: None)
+    question = parse_question("rq1")
+    request = plan.Request(pictures(), n=3, reference_data=held, correct_only=False)
+    made = plan.make_run(question, model, parse_methods(["gradcam,layercam"]), request, tmp_path)
+    (chunk,) = batches(model, made.dataset, made.items, 3)
+    task = Task(made.items, made.methods, first=True)
+    here = score_shard(made, task, chunk, {})
+    maps = {(one.method.key, key): one.maps[b] for one in here.maps for b, key in enumerate(one.images)}
+    for stored, new in (({}, len(here.maps)), (maps, 0)):
+        work = tmp_path / "work"
+        work.write_bytes(cloudpickle.dumps((score_shard, made, task, chunk, stored)))
+        code = "import pickle, sys; call, *rest = pickle.load(open(sys.argv[1], 'rb')); rows = call(*rest)\n"
+        code += "import cloudpickle; open(sys.argv[1] + '.out', 'wb').write(cloudpickle.dumps(rows))"
+        assert run(code, work) == (0, "", "")
+        there = pickle.loads(Path(f"{work}.out").read_bytes())
+        assert there.scores == here.scores and there.predictions == here.predictions
+        assert len(there.maps) == new
