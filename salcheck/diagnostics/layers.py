@@ -13,7 +13,7 @@ from torch import Tensor
 from salcheck.diagnostics import Scores, Seen, overlap, scored
 from salcheck.errors import SalcheckError
 from salcheck.maps.ranking import check_percent
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.network.view import FEATURES, View
 
 GAP = "blank: at this layer"

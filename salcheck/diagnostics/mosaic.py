@@ -34,7 +34,7 @@ from salcheck.inputs.loader import batches
 from salcheck.inputs.sample import draw, image_seed
 from salcheck.inputs.truth import Truth
 from salcheck.maps.ranking import ranked, upsample
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.network.view import View
 from salcheck.store.cache import atomic_write
 from salcheck.store.provenance import versions

@@ -27,7 +27,7 @@ from salcheck.errors import SalcheckError
 from salcheck.inputs.loader import batches
 from salcheck.inputs.sample import draw, image_seed
 from salcheck.naming import registry
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.network.view import View
 from salcheck.store.provenance import versions
 

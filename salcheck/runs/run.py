@@ -8,7 +8,7 @@ from typing import Any
 
 from salcheck.datasets import Dataset, Item
 from salcheck.methods import Method
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.questions import Question
 from salcheck.questions._roles import RANDOM, against
 from salcheck.references import References

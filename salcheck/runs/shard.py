@@ -24,7 +24,7 @@ from salcheck.maps.drift import drift
 from salcheck.methods import Method
 from salcheck.naming import registry
 from salcheck.network.chunks import out_of_memory
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.network.view import View
 from salcheck.questions._roles import RANDOM
 from salcheck.references import References

@@ -25,7 +25,7 @@ from salcheck.errors import SalcheckError
 from salcheck.methods import Method
 from salcheck.naming import parameters, registry
 from salcheck.naming.registry import one_line
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.questions import Question
 from salcheck.runs.explain import NO_CLASS, OVERLAP_PERCENT, Explained
 from salcheck.screen.figures import BRIGHTEST, draw_overlays, draw_sheet, shorten

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from salcheck.diagnostics import deletion, insertion
 from salcheck.methods import parse_method
-from salcheck.network.loading import Model, load_model
+from salcheck.network.loading import load_model
+from salcheck.network.model import Model
 from salcheck.runs import evaluate as engine
 
 QUESTIONS = (deletion, insertion)

@@ -14,7 +14,7 @@ from salcheck.errors import SalcheckError
 from salcheck.methods import controls, parse_method, parse_methods
 from salcheck.naming import registry
 from salcheck.network.labels import Labels
-from salcheck.network.loading import resolve_layer
+from salcheck.network.layers import resolve_layer
 from salcheck.network.view import FEATURES, View
 from tests.held_out import held_out
 from tests.nets import FAMILIES, SIDES, make_images, make_net, make_view

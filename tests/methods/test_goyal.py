@@ -8,7 +8,7 @@ import torch
 from salcheck.errors import SalcheckError
 from salcheck.methods import difference, goyal, parse_method
 from salcheck.network.labels import Labels
-from salcheck.network.loading import resolve_layer
+from salcheck.network.layers import resolve_layer
 from salcheck.references.exemplars import Exemplars
 from tests.held_out import held_out
 from tests.linear import LinearNet, linear_view

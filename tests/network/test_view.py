@@ -3,7 +3,7 @@ import timm
 import torch
 
 from salcheck.errors import SalcheckError
-from salcheck.network.loading import resolve_layer
+from salcheck.network.layers import resolve_layer
 from salcheck.network.view import FEATURES
 from tests.nets import FAMILIES, HEADLESS, SIDES, make_images, make_net, make_view
 
