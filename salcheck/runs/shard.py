@@ -26,6 +26,7 @@ from salcheck.naming import registry
 from salcheck.network.chunks import out_of_memory
 from salcheck.network.model import Model
 from salcheck.network.view import View
+from salcheck.perturb.answers import Memory
 from salcheck.questions._roles import RANDOM
 from salcheck.references import References
 from salcheck.runs.run import Run, register
@@ -74,6 +75,7 @@ class _Part:
     view: View
     truth: Truth
     views: Mapping[str, View]
+    memory: Memory = field(default_factory=Memory)
 
 
 class Shard:
@@ -311,6 +313,7 @@ class Shard:
             "told": functools.partial(method.told, references=self.run.references.values),
             "truth": part.truth,
             "example": self._example,
+            "memory": part.memory,
             "subjects": [
                 Seen(name, view, explain(self.run.subjects[name][1]) if method.needs else own, own)
                 for name, view in part.views.items()
