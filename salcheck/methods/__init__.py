@@ -8,11 +8,13 @@ indices, maps (B, M, h, w) or at pixel resolution (B, M, H, W), float32, raw (no
              `C forwards` or `steps * M backwards`, in forwards, backwards, head forwards and head backwards,
              over its parameters and M, C, h, w; empty for nothing
 
-and may have
+A method that decides things on the way has `decide(view, classes, *, parameter=default, ...) -> (maps, facts)` as well:
+facts is {name: (B, M)}, what it decided for each map, for the report (bools are counted, numbers get a median and a
+range, NaN is left out). The parameters then stand in `decide`, and `saliency(view, classes, **parameters)` is its maps.
+
+A method file may have
     needs(**parameters)    {name: parameters} of references, which `saliency` then takes as `reference`, and of `seed`
                            if it draws anything
-    facts(view, classes, ...)  {name: (B, M)}, what it had to decide, for the report: bools are counted, numbers
-                           get a median and a range, NaN is left out
     total(view, classes, ...)  (B, M), what it says that its maps sum to: `completeness` holds it to that
     distance(view, classes, ...)  (B, M), how far the images are from what it compares them with, 0 or more
     paired(**parameters)   whether a map depends on which two classes are asked for together
@@ -31,7 +33,7 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
@@ -146,11 +148,14 @@ class Method:
         """Maps (B, M, h, w) or (B, M, H, W) for classes (B, M); references by their keys."""
         return self.module.saliency(view, classes, **self._arguments(references)).float()
 
-    def facts(self, view: View, classes: Tensor, references: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
-        """What the method had to decide for each map, by name, each (B, M); nothing for most methods."""
-        if not hasattr(self.module, "facts"):
-            return {}
-        return self.module.facts(view, classes, **self._arguments(references))
+    def decide(
+        self, view: View, classes: Tensor, references: Mapping[str, Any] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The maps of `saliency`, and what the method decided for each, by name, each (B, M): nothing for most."""
+        if not hasattr(self.module, "decide"):
+            return self.saliency(view, classes, references), {}
+        maps, facts = self.module.decide(view, classes, **self._arguments(references))
+        return maps.float(), facts
 
     def told(
         self, name: str, view: View, classes: Tensor, references: Mapping[str, Any] | None = None
@@ -161,7 +166,7 @@ class Method:
         return getattr(self.module, name)(view, classes, **self._arguments(references))
 
     def _arguments(self, references: Mapping[str, Any] | None) -> dict[str, Any]:
-        if "reference" not in inspect.signature(self.module.saliency).parameters:
+        if "reference" not in inspect.signature(_declared(self.module)).parameters:
             return dict(self.parameters)
         known = references or {}
         return {**self.parameters, "reference": {n.name: known[n.key] for n in self.needs if n.key in known}}
@@ -240,5 +245,10 @@ def controls() -> list[Method]:
     return [method for method in every() if method.always]
 
 
+def _declared(module: ModuleType) -> Callable[..., Any]:
+    """The function of a method file that has its parameters."""
+    return getattr(module, "decide", module.saliency)
+
+
 def _known(module: ModuleType) -> dict[str, inspect.Parameter]:
-    return parameters.known(module.saliency, but=("reference",))
+    return parameters.known(_declared(module), but=("reference",))

@@ -68,7 +68,6 @@ class View:
         self._whole: tuple[View, list[int]] | None = None  # the view that this one is a part of, and which images
         self._grads: dict[bytes, Tensor] = {}
         self._pixel_grads: dict[bytes, Tensor] = {}
-        self.notes: dict[str, Any] = {}  # what a method's `saliency` leaves for its `facts`, by the method's own key
 
     def __len__(self) -> int:
         return len(self.seeds)

@@ -253,11 +253,10 @@ class Shard:
         if roles and all(maps is not None for maps in stored):
             return torch.stack([torch.from_numpy(maps) for maps in stored], dim=1).to(run.model.device), rows
         references = run.references.values
-        maps = method.saliency(view, classes, references)
+        maps, facts = method.decide(view, classes, references)
         signatures = ranking.signature(maps).cpu().tolist()
-        facts = dict(method.facts(view, classes, references))
         if run.model.amp and plan.start == 0:
-            facts |= self._drift(exact, classes, method, maps)
+            facts = facts | self._drift(exact, classes, method, maps)
         for m, (file, role) in enumerate(zip(files, roles, strict=True)):
             where = [
                 {"model_id": self.model_id, "method_id": method_id, "role": role, "image_id": image} for image in images

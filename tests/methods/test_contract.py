@@ -91,6 +91,16 @@ def test_a_map_depends_on_its_image_and_class_alone(cut, name):
     assert torch.allclose((together / scale)[1:2, 2:3], alone / scale[1:2, 2:3], atol=1e-3)
 
 
+@pytest.mark.parametrize("name", [name for name in METHODS if hasattr(parse_method(name).module, "decide")])
+def test_what_a_method_decides_comes_with_its_maps(cut, name):
+    method = cut.method(name)
+    view = make_view(cut.net, cut.images, cut.layer)
+    maps, facts = method.decide(view, CLASSES, cut.references(method))
+    assert torch.equal(maps, cut.maps(method))
+    assert facts
+    assert all(values.shape == CLASSES.shape for values in facts.values())
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_nothing_is_left_behind(cut, name):
     method = cut.method(name)
