@@ -4,9 +4,8 @@ A method file has `saliency(view, classes, *, parameter=default, ...) -> maps`: 
 indices, maps (B, M, h, w) or at pixel resolution (B, M, H, W), float32, raw (no min-max, no resize). It says
 
     SOURCE   where it was published
-    COST     what it takes for one image and M classes beyond the one forward that all methods share: terms such as
-             `C forwards` or `steps * M backwards`, in forwards, backwards, head forwards and head backwards,
-             over its parameters and M, C, h, w; empty for nothing
+    COST     what it takes for one image and M classes beyond the one forward that all methods share, as a
+             `salcheck.methods._cost.Cost`: `Cost(forwards=C)`, `Cost(backwards=parameter("steps") * M)`, `Cost()`
 
 A method that decides things on the way has `decide(view, classes, *, parameter=default, ...) -> (maps, facts)` as well:
 facts is {name: (B, M)}, what it decided for each map, for the report (bools are counted, numbers get a median and a
@@ -44,13 +43,13 @@ from torch import Tensor
 from salcheck.datasets import Dataset
 from salcheck.errors import SalcheckError
 from salcheck.methods import _model
+from salcheck.methods._cost import Cost
 from salcheck.naming import parameters, registry
 from salcheck.network.view import View
 from salcheck.references import Need
 
 NAME_LENGTH = 60
 THE_MODEL = "model"
-SLOW = re.compile(r"(?<!head )(forwards|backwards)|\b[Ch]\b")  # a network, or its head once per channel or place
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,12 @@ class Method:
     @property
     def quick(self) -> bool:
         """Whether it costs next to nothing beyond the forward that all methods share, on any model."""
-        return not SLOW.search(self.module.COST)
+        return self.cost.quick
+
+    @property
+    def cost(self) -> Cost:
+        """How often the network runs for one image, over its parameters and M, C, h, w."""
+        return self.module.COST
 
     @property
     def needs(self) -> tuple[Need, ...]:

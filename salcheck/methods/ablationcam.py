@@ -17,11 +17,12 @@ s_u < 0 it turns the map into its opposite. Without it the weights are in logits
 import torch
 from torch import Tensor
 
+from salcheck.methods._cost import C, Cost, M
 from salcheck.network.chunks import in_chunks
 from salcheck.network.view import View
 
 SOURCE = "Desai and Ramaswamy, WACV 2020"
-COST = "C head forwards, M head backwards"
+COST = Cost(head_forwards=C, head_backwards=M)
 
 VALUES = 2**22  # activations in a chunk: a head alone is small and wants many rows at a time
 

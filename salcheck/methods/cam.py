@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from salcheck.methods._cost import Cost
 from salcheck.network.view import FEATURES, View
 
 SOURCE = "Zhou et al., CVPR 2016"
-COST = ""
+COST = Cost()
 
 
 def saliency(view: View, classes: Tensor) -> Tensor:

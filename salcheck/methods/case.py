@@ -29,10 +29,11 @@ from torch import Tensor
 
 from salcheck.errors import SalcheckError
 from salcheck.maps.ranking import ranked
+from salcheck.methods._cost import Cost, M
 from salcheck.network.view import View
 
 SOURCE = "Williamson, Ji and Dwyer, arXiv 2506.07327"
-COST = "2 * M head backwards"
+COST = Cost(head_backwards=2 * M)
 VALUES = {"against": "CLASS+CLASS, with contrast=explicit"}
 FALLBACK = "case contrasts with the image's own top logits (its lowest where contrast=least)"
 

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
+from salcheck.methods._cost import Cost
 from salcheck.methods._discriminant import Few, Many, Matrix, discriminant
 from salcheck.methods._rivals import rivals
 from salcheck.network.labels import Labels
@@ -35,7 +36,7 @@ from salcheck.network.view import View
 from salcheck.references.features import Features, Reading, read
 
 SOURCE = "Li et al., CVPR 2025"
-COST = ""
+COST = Cost()
 HEAD = False
 
 VALUES = {"group": "others, same, pair, class:NAME (several joined by +), images:DIR"}

@@ -19,11 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from salcheck.methods._cost import Cost, M
 from salcheck.methods._rivals import against, no_rival
 from salcheck.network.view import View
 
 SOURCE = "CAM of w_u - w_v: Zhou et al., CVPR 2016, for two classes"
-COST = "M head backwards"
+COST = Cost(head_backwards=M)
 
 
 def saliency(view: View, classes: Tensor) -> Tensor:

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from salcheck.methods._cost import Cost
 from salcheck.network.view import View
 
 SOURCE = "Adebayo et al., NeurIPS 2018"
-COST = ""
+COST = Cost()
 CONTROL = True
 ALWAYS = True
 HEAD = False

@@ -7,10 +7,11 @@ but for its top left pixel. A measure by which it does well asks for a bright ma
 import torch
 from torch import Tensor
 
+from salcheck.methods._cost import Cost
 from salcheck.network.view import View
 
 SOURCE = "Poppi et al., CVPR Workshops 2021"
-COST = ""
+COST = Cost()
 CONTROL = True
 HEAD = False
 BLIND = True

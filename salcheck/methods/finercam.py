@@ -25,10 +25,11 @@ from torch import Tensor
 from salcheck.errors import SalcheckError
 from salcheck.maps.ranking import ranked
 from salcheck.methods import _rivals
+from salcheck.methods._cost import Cost, M
 from salcheck.network.view import View
 
 SOURCE = "Zhang et al., CVPR 2025"
-COST = "M head backwards"
+COST = Cost(head_backwards=M)
 
 
 def saliency(

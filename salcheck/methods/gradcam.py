@@ -11,10 +11,11 @@ s_u is the logit of class u, A the activations at the layer. No departures.
 import torch
 from torch import Tensor
 
+from salcheck.methods._cost import Cost, M
 from salcheck.network.view import View
 
 SOURCE = "Selvaraju et al., ICCV 2017"
-COST = "M head backwards"
+COST = Cost(head_backwards=M)
 
 
 def saliency(view: View, classes: Tensor) -> Tensor:

@@ -20,10 +20,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from salcheck.methods._cost import Cost, M
 from salcheck.network.view import View
 
 SOURCE = "Springenberg et al., ICLR workshop 2015"
-COST = "1 forwards, M backwards"
+COST = Cost(forwards=1, backwards=M)
 
 # By name, for timm has its own modules of most of them; gates such as Sigmoid are no rectifiers.
 RECTIFIERS = {

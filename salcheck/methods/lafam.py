@@ -10,10 +10,11 @@ No departures; the paper's min-max scaling and upsampling are left to whoever dr
 
 from torch import Tensor
 
+from salcheck.methods._cost import Cost
 from salcheck.network.view import View
 
 SOURCE = "Karjauv and Albayrak, arXiv 2407.06059"
-COST = ""
+COST = Cost()
 BLIND = True
 HEAD = False
 

@@ -34,12 +34,13 @@ from torch import Tensor
 
 from salcheck.errors import SalcheckError
 from salcheck.maps.ranking import unit, upsample
+from salcheck.methods._cost import Cost, M, parameter
 from salcheck.network.view import View
 from salcheck.perturb import calibration
 from salcheck.references.library import Library
 
 SOURCE = "Lee and Han, IJCAI 2022"
-COST = "M head backwards, 1 head forwards, M * (n + 10) forwards"
+COST = Cost(forwards=M * (parameter("n") + 10), head_forwards=1, head_backwards=M)
 FALLBACK = "libracam compares with zero activations: gradient times activation"
 
 Against = Literal["contrast", "same", "random", "zero", "mean"]

@@ -10,10 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
+from salcheck.methods._cost import Cost
 from salcheck.network.view import View
 
 SOURCE = ""
-COST = ""
+COST = Cost()
 CONTROL = True
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
+from salcheck.methods._cost import Cost
 from salcheck.network.view import View
 
 SOURCE = ""
-COST = ""
+COST = Cost()
 CONTROL = True
 ALWAYS = True
 HEAD = False

@@ -26,10 +26,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from salcheck.methods._cost import Cost, M
 from salcheck.network.view import View
 
 SOURCE = "Lee et al., CVPR 2021"
-COST = "3 head forwards, 2 * M head backwards"
+COST = Cost(head_forwards=3, head_backwards=2 * M)
 
 NOTHING = 1e-30  # channels that training has emptied have activations of this order: dividing by them overflows
 

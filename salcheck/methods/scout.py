@@ -26,11 +26,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from salcheck.methods._cost import Cost, M
 from salcheck.methods._rivals import no_rival, rivals
 from salcheck.network.view import View
 
 SOURCE = "Wang and Vasconcelos, CVPR 2020"
-COST = "(2 * M + 1) head backwards"
+COST = Cost(head_backwards=2 * M + 1)
 
 FLOOR = 1e-7  # stands for a negative attribution
 

@@ -23,10 +23,11 @@ import torch
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
+from salcheck.methods._cost import Cost, M, parameter
 from salcheck.network.view import View
 
 SOURCE = "Omeiza et al., arXiv 1908.01224"
-COST = "samples forwards, samples * M head backwards"
+COST = Cost(forwards=parameter("samples"), head_backwards=parameter("samples") * M)
 
 
 def saliency(view: View, classes: Tensor, *, samples: int = 4, sigma: float = 0.3) -> Tensor:

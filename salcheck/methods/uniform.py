@@ -7,10 +7,11 @@ only shown how large a part of the picture the measured region is.
 import torch
 from torch import Tensor
 
+from salcheck.methods._cost import Cost
 from salcheck.network.view import View
 
 SOURCE = ""
-COST = ""
+COST = Cost()
 CONTROL = True
 HEAD = False
 BLIND = True

@@ -15,10 +15,11 @@ rounding noise, and channels that nearly cancel still get large weights: prefer 
 import torch
 from torch import Tensor
 
+from salcheck.methods._cost import Cost, M
 from salcheck.network.view import View
 
 SOURCE = "Fu et al., BMVC 2020"
-COST = "M head backwards"
+COST = Cost(head_backwards=M)
 
 
 def saliency(view: View, classes: Tensor) -> Tensor:
