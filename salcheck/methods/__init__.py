@@ -45,6 +45,7 @@ from salcheck.errors import SalcheckError
 from salcheck.methods import _model
 from salcheck.methods._cost import Cost
 from salcheck.naming import parameters, registry
+from salcheck.network.model import Model
 from salcheck.network.view import View
 from salcheck.references import Need
 
@@ -106,7 +107,7 @@ class Method:
         named = self.module.needs(**self.parameters) if hasattr(self.module, "needs") else {}
         return tuple(Need(name, parameters) for name, parameters in named.items())
 
-    def unfit(self, model: Any, held: Dataset | None) -> str | None:
+    def unfit(self, model: Model, held: Dataset | None) -> str | None:
         """Why it cannot be used on this model with these held-out images, or none; None where it can."""
         if len(model.labels) < 1 and getattr(self.module, "HEAD", True):
             return "it explains the score of a class, and this model has no classes"
@@ -186,8 +187,8 @@ def parse_method(text: str) -> Method:
 
 
 def parse_methods(texts: Sequence[str]) -> list[Method]:
-    """Methods of one or more lists, each once; `all` is every file of the folder, `quick` those that cost next to
-    nothing beyond the forward that all share.
+    """Methods of one or more lists, each once; `all` is every method, `quick` those that cost next to nothing beyond
+    the forward that all share.
 
     In a list a comma before `key=` continues the parameters of the method before it.
     """
@@ -209,7 +210,7 @@ def parse_methods(texts: Sequence[str]) -> list[Method]:
 
 
 def every() -> list[Method]:
-    """Every file of the folder, with its defaults."""
+    """Every method, with its defaults."""
     return [dataclasses.replace(parse_method(name), implied=True) for name in registry.names("methods")]
 
 
@@ -226,7 +227,7 @@ def the_model() -> Method:
 GROUPS = {"all": every, "quick": quick}
 
 
-def fitting(methods: Sequence[Method], model: Any, held: Dataset | None) -> tuple[list[Method], list[str]]:
+def fitting(methods: Sequence[Method], model: Model, held: Dataset | None) -> tuple[list[Method], list[str]]:
     """The methods that this model can be explained with, given held-out images or none, and a note on each other
     one that came with `all`.
 

@@ -30,6 +30,7 @@ from torch import Tensor
 from salcheck.errors import SalcheckError
 from salcheck.maps.ranking import ranked
 from salcheck.methods._cost import Cost, M
+from salcheck.network.model import Model
 from salcheck.network.view import View
 
 SOURCE = "Williamson, Ji and Dwyer, arXiv 2506.07327"
@@ -95,7 +96,7 @@ def needs(*, contrast: Contrast, **_: Any) -> dict[str, dict[str, Any]]:
     return {"seed": {}} if contrast == "random" else {}
 
 
-def unfit(model: Any) -> str | None:
+def unfit(model: Model) -> str | None:
     """Why there is nothing to contrast a class with; None where there is."""
     return "it contrasts classes, and this model has one" if len(model.labels) < 2 else None
 

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
+from salcheck.maps.channels import weighted_sum
 from salcheck.methods._cost import Cost
 from salcheck.methods._discriminant import Few, Many, Matrix, discriminant
 from salcheck.methods._rivals import rivals
@@ -156,7 +157,7 @@ def _squared_distance(found: _Directions, features: Tensor) -> Tensor:
 def _maps(view: View, found: _Directions, centred: bool) -> Tensor:
     C = view.acts.shape[1]
     weights, mean = found.weights[..., -C:], found.mean[..., -C:]  # of `both` tokens, the part of the patches
-    maps = torch.einsum("bmc,bchw->bmhw", weights.to(view.acts), view.acts)
+    maps = weighted_sum(weights.to(view.acts), view.acts)
     return maps - (weights * mean).sum(-1).to(maps)[..., None, None] if centred else maps
 
 

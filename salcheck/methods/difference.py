@@ -14,13 +14,12 @@ Signed, as that CAM is: what speaks for v is below zero, and the map for v again
 sign turned. It sums to s_u - s_v there but for the classifier's biases.
 """
 
-from typing import Any
-
-import torch
 from torch import Tensor
 
+from salcheck.maps.channels import weighted_sum
 from salcheck.methods._cost import Cost, M
 from salcheck.methods._rivals import against, no_rival
+from salcheck.network.model import Model
 from salcheck.network.view import View
 
 SOURCE = "CAM of w_u - w_v: Zhou et al., CVPR 2016, for two classes"
@@ -31,10 +30,10 @@ def saliency(view: View, classes: Tensor) -> Tensor:
     """Maps (B, M, h, w), signed, of classes (B, M) against their rivals."""
     own, rival = against(view, classes)
     alpha = view.vjp(own - rival).mean(dim=(-2, -1))
-    return torch.einsum("bmc,bchw->bmhw", alpha, view.acts)
+    return weighted_sum(alpha, view.acts)
 
 
-def unfit(model: Any) -> str | None:
+def unfit(model: Model) -> str | None:
     """Why there is nothing to compare a class with; None where there is."""
     return no_rival(model)
 
