@@ -6,9 +6,9 @@ of A over positions), z_i those of n references, mu their mean and S = sum over 
     w = (S + lambda I)^-1 (z - mu)
     map[i, j] = sum over k of w[k] * A[k, i, j]
 
-w maximises the ratio of equation 5, and w'(z - mu) = D^2 is a squared Mahalanobis distance. No class score is read
-and nothing differentiated, yet w is half the gradient of D^2: the map is Grad-CAM of that distance. The class only
-decides which references there are: it explains the features, not the decision.
+w maximises the ratio of equation 5, and w'(z - mu) = D^2 is a squared Mahalanobis distance. No class score is read and
+nothing is differentiated, but w is half the gradient of D^2: the map is Grad-CAM of that distance. The class only
+chooses the references. The map therefore explains the features, not the decision.
 
 Departures and readings, where the paper is silent:
 - lambda = alpha tr(S) / C, free of the features' scale; the paper gives no value.

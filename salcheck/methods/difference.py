@@ -1,6 +1,6 @@
 """Plain difference: Grad-CAM, before its ReLU, of the logit of a class less that of its rival.
 
-The plainest answer to "why u and not v", and what elaborate ones have to beat. Finer-CAM with gamma = 1 and the rival
+The simplest answer to "why u and not v"; elaborate methods should score better. Finer-CAM with gamma = 1 and the rival
 alone to compare with is its positive part.
 
     alpha_n   = mean over i, j of d (s_u - s_v) / d A[n, i, j]

@@ -1,7 +1,7 @@
 """Control: the image's own edges (Sobel), pooled to the layer's grid, the same for every class.
 
-Adebayo et al. 2018 found that maps which look convincing may be edge detectors. The edges are pooled to
-the grid so that the control differs from the methods in where it looks and not in how finely.
+Adebayo et al. 2018 found that some convincing maps are edge detectors. The edges are pooled to the grid, so that this
+control has the same resolution as the methods and differs only in where it looks.
 """
 
 import torch

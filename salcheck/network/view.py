@@ -34,7 +34,7 @@ class View:
     """One forward pass of B images, and everything after the layer ready to be differentiated or run again.
 
     images: (B, 3, H, W). acts: (B, C, h, w) at the layer, cut from all that comes before. logits: (B, N).
-    seeds: one int per image, for whatever must be random per image and the same in every run.
+    seeds: one int per image, for what is drawn at random per image and must be the same in every run.
     size: (H, W). Images are loaded and the forward is run when first asked for, once. batch_size: how many
     images a forward of changed images takes at a time. amp: the type of autocast, None for plain float32.
     normalisation: mean and standard deviation of a colour, by which images were shifted and divided.

@@ -1,4 +1,4 @@
-"""Activations of held-out images to compare a class with, n for each class, and their mean."""
+"""Activations of held-out images that a class is compared with: n images for each class, and the mean of all."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
