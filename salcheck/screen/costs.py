@@ -4,9 +4,9 @@ from sympy import Expr, Mul, Piecewise, Pow
 from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
-from salcheck.methods._cost import SIZES, Cost, M
+from salcheck.methods import Cost
 
-LAST = (M, *SIZES)  # the order of these in a product, after numbers, sums and parameters
+LAST = ("M", "C", "h", "w")  # the order of these in a product, after numbers, sums and parameters
 
 
 def cost_words(cost: Cost) -> str:
@@ -34,4 +34,4 @@ def _place(factor: Expr) -> tuple[int, str]:
         return (0, "")
     if not factor.is_Symbol:
         return (1, str(factor))
-    return (3 + LAST.index(factor), "") if factor in LAST else (2, factor.name)
+    return (3 + LAST.index(factor.name), "") if factor.name in LAST else (2, factor.name)
