@@ -11,7 +11,7 @@ from salcheck.datasets import Dataset, Item, scenes
 from salcheck.inputs.sample import image_seed
 from salcheck.maps.ranking import mass, upsample
 from salcheck.methods import Method
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.network.view import View
 from salcheck.references import build
 

@@ -12,6 +12,7 @@ from salcheck.methods import every
 from salcheck.naming import registry
 from salcheck.network.archs import ARCHS
 from salcheck.questions import QUESTIONS
+from salcheck.screen.costs import cost_words
 
 README = (Path(__file__).parents[1] / "README.md").read_text().replace("\\\n", "")
 COMMANDS = re.findall(r"^ {4}(salcheck [^#\n]*)", README, flags=re.MULTILINE)
@@ -35,8 +36,7 @@ def row(method):
     said = method.help.partition(": ")[2].rstrip(".")
     if method.control:
         return f"| `{method.name}` | {said} |"
-    cost = method.module.COST.replace(" ** 2", "²").replace(" * ", " × ") or "nothing"
-    return f"| `{method.name}` | {said} | {cost} | {method.module.SOURCE} |"
+    return f"| `{method.name}` | {said} | {cost_words(method.cost)} | {method.module.SOURCE} |"
 
 
 @pytest.mark.parametrize("method", every(), ids=lambda method: method.name)

@@ -5,6 +5,7 @@ import platform
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -28,6 +29,9 @@ SELECT runs.question, datasets.name AS dataset, methods.spec AS method, images.k
 FROM scores JOIN runs ON runs.id = scores.run_id JOIN datasets ON datasets.id = runs.dataset_id
 JOIN methods ON methods.id = scores.method_id JOIN images ON images.id = scores.image_id
 """
+# What changed on purpose since: a pair is of an image and the next one of the run's order, no longer of the batch, and
+# mosaics are drawn such that their number and the batch decide none of them.
+CHANGED = {"sanity": ("_pair", "excess", "excess_last"), "mosaic": ("",)}
 NEARLY_ALL = 0.98  # of the scores lie within a thousandth of their range on another machine; sets of pixels may flip
 
 
@@ -46,7 +50,15 @@ def before(tmp_path_factory):
     file = tmp_path_factory.mktemp("study") / "before.db"
     file.write_bytes(lzma.decompress(ASSET.read_bytes()))
     with sqlite3.connect(file) as connection:
-        return pd.read_sql(SCORES, connection)
+        return as_before(pd.read_sql(SCORES, connection))
+
+
+def as_before(scores):
+    changed = [
+        question in CHANGED and metric.endswith(CHANGED[question])
+        for question, metric in zip(scores["question"], scores["metric"], strict=True)
+    ]
+    return scores[~np.array(changed)]
 
 
 @pytest.mark.slow
@@ -56,7 +68,7 @@ def test_every_score_is_what_it_was(before, name, tmp_path):
     result = CliRunner().invoke(app, call.split())
     assert result.exit_code == 0, result.output
     with Store("new.db") as store:
-        now = store.query(SCORES)
+        now = as_before(store.query(SCORES))
     of = before["dataset"].str.endswith(name)
     both = before[of].merge(now, on=NAMES, how="outer", suffixes=("_before", "_now"), indicator=True)
     assert set(both["_merge"]) == {"both"}, both[both["_merge"] != "both"].head(20).to_string()
@@ -70,5 +82,5 @@ def test_every_score_is_what_it_was(before, name, tmp_path):
 
 
 def test_the_study_covers_every_question(before):
-    assert set(before["question"]) == set(KNOWN)
-    assert set(before["dataset"]) == {"mosaics of scenes", "puppets", "scenes"}
+    assert set(before["question"]) == set(KNOWN) - {"mosaic"}
+    assert set(before["dataset"]) == {"puppets", "scenes"}

@@ -11,7 +11,7 @@ from PIL import Image
 from salcheck.datasets import Dataset, Item, Region
 from salcheck.errors import SalcheckError
 from salcheck.inputs.truth import frame_of
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 
 EDITION = 1  # raise it when any pixel changes: maps cached for the older pictures then no longer count
 

@@ -2,8 +2,7 @@
 
 A diagnostic file has `score(view, classes, maps, *, parameter=default, ...) -> Scores`: maps (B, M, h, w) or at pixel
 resolution (B, M, H, W) that one method made for classes (B, M), one for each role of the question. It is called for
-one method after another with the same view, which remembers what the model answers to changed images
-(`salcheck.perturb.answers`). Keywords without a default that are called as follows are given by the engine:
+one method after another with the same view. The engine fills in keywords of these names that have no default:
 
     explain     the method itself, `explain(view, classes) -> maps`, for other images
     told        what the method says, `told(name, view, classes) -> (B, M) or None`: its `total`, its `distance`
@@ -13,6 +12,8 @@ one method after another with the same view, which remembers what the model answ
                 which images are asked about together, and how many, decides nothing
     example     `example(u)`: the first image of the dataset that shows class u, (3, H, W) as the model is fed it, with
                 its Truth; None where there is none
+    memory      `salcheck.perturb.answers.Memory` of this view: what the model answers to changed images, and what else
+                is the same for all methods, is kept in it from one method to the next
 
 It may have
 
@@ -46,7 +47,8 @@ from torch import Tensor
 from salcheck.maps.notes import Kind, Note
 from salcheck.network.view import View
 
-GIVEN = ("explain", "told", "truth", "subjects", "following", "example")  # keywords that the engine fills in
+# keywords that the engine fills in
+GIVEN = ("explain", "told", "truth", "subjects", "following", "example", "memory")
 
 
 def needed(diagnostic: ModuleType) -> str:

@@ -10,6 +10,7 @@ from salcheck.diagnostics._removal import without
 from salcheck.errors import SalcheckError
 from salcheck.maps.ranking import Order
 from salcheck.network.view import View
+from salcheck.perturb.answers import Memory
 from salcheck.perturb.canvas import remover
 
 Output = Literal["softmax", "logit"]
@@ -22,7 +23,7 @@ def check_steps(steps: int) -> None:
 
 
 def curve(
-    view: View, classes: Tensor, order: Order, *, steps: int, fill: str, output: Output, insert: bool
+    view: View, memory: Memory, classes: Tensor, order: Order, *, steps: int, fill: str, output: Output, insert: bool
 ) -> tuple[Tensor, Tensor]:
     """The area (B,) under the score's curve, and the curve (B, steps + 1), for maps of one class (B, 1) of each image.
 
@@ -33,7 +34,7 @@ def curve(
     pixels = order.place[0].numel()
     moved = [round(step / steps * pixels) for step in range(steps + 1)]
     gone = [pixels - count for count in moved] if insert else moved
-    answers = without(view, classes, order, gone, remover(view, fill), f"remove {fill}", least=insert)
+    answers = without(view, memory, classes, order, gone, remover(view, fill), f"remove {fill}", least=insert)
     scores = answers.output(output)[..., 0]
     shares = torch.tensor(moved, device=scores.device) / pixels
     return torch.trapezoid(scores, shares), scores

@@ -7,11 +7,12 @@ from torch import Tensor
 
 from salcheck.maps.ranking import Order
 from salcheck.network.view import View
-from salcheck.perturb.answers import Answers, Paint, ask, clean
+from salcheck.perturb.answers import Answers, Memory, Paint, ask, clean
 
 
 def without(
     view: View,
+    memory: Memory,
     classes: Tensor,
     order: Order,
     sizes: Sequence[int],
@@ -38,6 +39,6 @@ def without(
     whole = clean(view, classes)
     logits, softmax = whole.logits[of], whole.softmax[of]
     if len(changed):
-        found = ask(view, classes, of[changed], masks, paint, how)
+        found = ask(view, memory, classes, of[changed], masks, paint, how)
         logits[changed], softmax[changed] = found.logits, found.softmax
     return Answers(logits.unflatten(0, (J, L)), softmax.unflatten(0, (J, L)))

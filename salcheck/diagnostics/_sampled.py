@@ -4,13 +4,21 @@ import torch
 from torch import Tensor
 
 from salcheck.network.view import View
-from salcheck.perturb.answers import Masks, Paint, ask
+from salcheck.perturb.answers import Masks, Memory, Paint, ask
 
 OWN = 0x1F1D  # turns an image's seed into another: RISE must not be tested on the masks that it was made from
 
 
 def watch(
-    view: View, classes: Tensor, pixels: Tensor, samples: int, masks: Masks, paint: Paint, how: str, output: str
+    view: View,
+    memory: Memory,
+    classes: Tensor,
+    pixels: Tensor,
+    samples: int,
+    masks: Masks,
+    paint: Paint,
+    how: str,
+    output: str,
 ) -> tuple[Tensor, Tensor]:
     """What maps foretell and what happens: I . map, and the score after the change, each (B, samples) in double, on
     the CPU: not every device has it.
@@ -26,7 +34,7 @@ def watch(
         return (change * pixels[of[rows]]).sum(dim=(-2, -1))
 
     sums = view.chunks(len(of), products)
-    after = ask(view, classes, of, masks, paint, how).output(output)
+    after = ask(view, memory, classes, of, masks, paint, how).output(output)
     return sums.cpu().double().view(-1, samples), after.cpu().double().view(-1, samples)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from salcheck.diagnostics import Scores, Seen, layers, scored
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.network.view import View
 
 RELATIVE = 0.1  # of the highest mean

@@ -23,7 +23,7 @@ from salcheck.errors import SalcheckError
 from salcheck.maps.notes import Kind, Note
 from salcheck.maps.ranking import Ranking, Ties, check_percent, order, set_size
 from salcheck.network.view import View
-from salcheck.perturb.answers import clean
+from salcheck.perturb.answers import Memory, clean
 from salcheck.perturb.canvas import Fill, remover
 
 
@@ -42,6 +42,7 @@ def score(
     ties: Ties = "none",
     ranking: Ranking = "upsampled",
     transposed: bool = False,
+    memory: Memory,
 ) -> Scores:
     """`before` (B,), `after`, `drop`, `difference` and `tied` (B, L) at each percentage; maps (B, 1, h, w).
 
@@ -53,7 +54,7 @@ def score(
     found = order(maps[:, 0].mT if transposed else maps[:, 0], view.size, ties, ranking)
     sizes = [set_size(one, view.size[0] * view.size[1]) for one in percent]
     before = clean(view, classes).output(output)
-    after = without(view, classes, found, sizes, remover(view, fill), f"remove {fill}").output(output)[..., 0]
+    after = without(view, memory, classes, found, sizes, remover(view, fill), f"remove {fill}").output(output)[..., 0]
     difference = before - after
     values = {
         "drop": difference.clamp(min=0) / before.abs(),

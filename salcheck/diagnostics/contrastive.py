@@ -23,7 +23,7 @@ from salcheck.diagnostics._removal import without
 from salcheck.maps.notes import Kind, Note
 from salcheck.maps.ranking import Ranking, Ties, check_percent, order, set_size
 from salcheck.network.view import View
-from salcheck.perturb.answers import clean
+from salcheck.perturb.answers import Memory, clean
 from salcheck.perturb.canvas import Fill, remover
 
 
@@ -41,12 +41,13 @@ def score(
     output: Literal["logit", "softmax"] = "logit",
     ties: Ties = "none",
     ranking: Ranking = "upsampled",
+    memory: Memory,
 ) -> Scores:
     """`contrast`, `own` and `other` (B, L) at each percentage, in logits or in shares; maps (B, 2, h, w) of u and v."""
     found = order(maps.flatten(0, 1), view.size, ties, ranking)
     sizes = [set_size(one, view.size[0] * view.size[1]) for one in percent]
     before = _margin(clean(view, classes).output(output))
-    changed = without(view, classes, found, sizes, remover(view, fill), f"remove {fill}").output(output)
+    changed = without(view, memory, classes, found, sizes, remover(view, fill), f"remove {fill}").output(output)
     after = _margin(changed).unflatten(0, (-1, 2))
     fall = before[:, None, None] - after
     if ties == "none":

@@ -53,6 +53,7 @@ from salcheck.inputs.truth import Located, Truth
 from salcheck.maps.notes import Kind, Note
 from salcheck.maps.ranking import Order, check_percent, order, set_size
 from salcheck.network.view import View
+from salcheck.perturb.answers import Memory
 from salcheck.questions import RANDOM, TOP1, TOP2, Role
 
 KNOWS = "parts"
@@ -83,6 +84,7 @@ def score(
     explain: Callable[[View, Tensor], Tensor],
     truth: Truth,
     example: Example,
+    memory: Memory,
 ) -> Scores:
     """`f1`, `lift`, `piou` and `base_rate` (B,), and `recall_at`, `precision_at`, `f1_at` and `piou_at` (B, L) for
     regions of L sizes; maps (B, 2, h, w) of a and b.
@@ -95,7 +97,7 @@ def score(
     true, marked = (differ & parts.visible)[:, None], _marked(found, parts, sizes)
     hits, of_true, of_marked = (one.sum(-1).double() for one in (true & marked, true, marked))
     precision, base_rate = hits / of_marked, of_true[:, 0] / parts.visible.sum(-1)
-    f1, piou = 2 * hits / (of_true + of_marked), _piou(view, classes, truth, marked, sizes, explain, example)
+    f1, piou = 2 * hits / (of_true + of_marked), _piou(view, memory, classes, truth, marked, sizes, explain, example)
     values = {
         "f1": f1.nanmean(-1),
         "lift": (precision - base_rate[:, None]).nanmean(-1),
@@ -141,6 +143,7 @@ def _marked(found: Order, parts: Located, sizes: Sequence[int]) -> Tensor:
 
 def _piou(
     view: View,
+    memory: Memory,
     classes: Tensor,
     truth: Truth,
     marked: Tensor,
@@ -150,7 +153,8 @@ def _piou(
 ) -> Tensor:
     """PIoU (B, L), NaN where either side marks nothing, or no image shows b."""
     piou = torch.full(marked.shape[:2], torch.nan, dtype=torch.float64, device=marked.device)
-    rows, others, theirs = _examples(view, classes, truth, example)
+    # The counterparts are the same for all methods.
+    rows, others, theirs = memory.once(f"examples {classes.tolist()}", lambda: _examples(view, classes, truth, example))
     if others is None or theirs is None:
         return piou
     maps = explain(others, classes[rows].flip(1))[:, 0]
@@ -164,17 +168,12 @@ def _piou(
 def _examples(
     view: View, classes: Tensor, truth: Truth, example: Example
 ) -> tuple[list[int], View | None, Located | None]:
-    """The images that have a counterpart of class b, and these counterparts with their parts: the same for all methods,
-    so that the view keeps them.
-    """
-    key = f"examples {classes.tolist()}"
-    if key not in view.notes:
-        rivals = classes[:, 1].tolist()
-        shown = {b: example(b) for b in sorted(set(rivals))}
-        apart = [b not in item.labels for item, b in zip(truth.items, rivals, strict=True)]  # else it may be itself
-        found = [(row, *one) for row, b in enumerate(rivals) if apart[row] and (one := shown[b]) is not None]
-        view.notes[key] = ([row for row, _, _ in found], *_together(view, found))
-    return view.notes[key]
+    """The rows of the images that have a counterpart of class b, and these counterparts with their parts."""
+    rivals = classes[:, 1].tolist()
+    shown = {b: example(b) for b in sorted(set(rivals))}
+    apart = [b not in item.labels for item, b in zip(truth.items, rivals, strict=True)]  # else it may be itself
+    found = [(row, *one) for row, b in enumerate(rivals) if apart[row] and (one := shown[b]) is not None]
+    return ([row for row, _, _ in found], *_together(view, found))
 
 
 def _together(view: View, found: Sequence[tuple[int, Tensor, Truth]]) -> tuple[View | None, Located | None]:

@@ -18,6 +18,7 @@ from salcheck.diagnostics import Scores
 from salcheck.diagnostics._curves import check_steps, curve, named
 from salcheck.maps.ranking import Ranking, order
 from salcheck.network.view import View
+from salcheck.perturb.answers import Memory
 from salcheck.perturb.canvas import Fill
 
 
@@ -35,11 +36,12 @@ def score(
     output: Literal["softmax", "logit"] = "softmax",
     ties: Literal["random", "position"] = "random",
     ranking: Ranking = "upsampled",
+    memory: Memory,
 ) -> Scores:
     """`deletion` (B,), the area, and `removed` (B, steps + 1), the scores at 0...100 % removed; maps (B, 1, h, w).
 
     Softmax in 0...1, and so is its area; or logits.
     """
     found = order(maps[:, 0], view.size, ties, ranking)
-    line = curve(view, classes, found, steps=steps, fill=fill, output=output, insert=False)
+    line = curve(view, memory, classes, found, steps=steps, fill=fill, output=output, insert=False)
     return named("deletion", "removed", line, found)

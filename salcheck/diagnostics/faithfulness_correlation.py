@@ -27,7 +27,7 @@ from salcheck.diagnostics._sampled import generators, watch
 from salcheck.errors import SalcheckError
 from salcheck.maps.ranking import blank, upsample
 from salcheck.network.view import View
-from salcheck.perturb.answers import Masks
+from salcheck.perturb.answers import Masks, Memory
 from salcheck.perturb.canvas import Fill, remover
 
 ROUNDING = 1e-6  # of the largest value: what spreads less than this in single precision is constant
@@ -53,6 +53,7 @@ def score(
     share: float = 0.2,
     fill: Fill = "mean",
     output: Literal["logit", "softmax"] = "logit",
+    memory: Memory,
 ) -> Scores:
     """`correlation` (B,) in -1...1; maps (B, 1, h, w), upsampled to pixels.
 
@@ -64,7 +65,7 @@ def score(
         raise SalcheckError(f"faithfulness-correlation:cells={cells} does not fit: {most}")
     pixels = upsample(maps[:, 0], view.size)
     masks = _subsets(view, samples, cells, share)
-    sums, after = watch(view, classes, pixels, samples, masks, remover(view, fill), f"remove {fill}", output)
+    sums, after = watch(view, memory, classes, pixels, samples, masks, remover(view, fill), f"remove {fill}", output)
     # f(x) is the same for all subsets and drops out: the score falls as what is left of it does not rise.
     correlation = _pearson(sums, -after).masked_fill(_constant(sums) | _constant(after), torch.nan)
     return scored({"correlation": correlation}, blank(pixels, 0, maps[:, 0]), answers=after)

@@ -34,7 +34,7 @@ from salcheck.diagnostics._sampled import generators, seeds, watch
 from salcheck.errors import SalcheckError
 from salcheck.maps.ranking import blank, upsample
 from salcheck.network.view import View
-from salcheck.perturb.answers import Masks, Paint, clean
+from salcheck.perturb.answers import Masks, Memory, Paint, clean
 from salcheck.perturb.canvas import Fill, remover
 
 
@@ -59,6 +59,7 @@ def score(
     fill: Fill = "mean",
     largest: float = 0.36,
     sigma: float = 0.2,
+    memory: Memory,
 ) -> Scores:
     """`infidelity` (B,), the squared error in squared units of the score, and `unexplained` (B,), 0...1 unless
     scale=none; maps (B, 1, h, w), upsampled to pixels.
@@ -71,7 +72,7 @@ def score(
         masks, paint, how = _noise(view, samples, sigma), _subtractor(view), "subtract"
     else:
         masks, paint, how = _squares(view, samples, largest), remover(view, fill), f"remove {fill}"
-    sums, after = watch(view, classes, pixels, samples, masks, paint, how, output)
+    sums, after = watch(view, memory, classes, pixels, samples, masks, paint, how, output)
     change = clean(view, classes).output(output).cpu().double() - after
     error = (_scale(sums, change, scale) * sums - change).square().mean(dim=1)
     unexplained = error / change.square().mean(dim=1)

@@ -20,6 +20,7 @@ from salcheck.diagnostics import Scores
 from salcheck.diagnostics._curves import check_steps, curve, named
 from salcheck.maps.ranking import Ranking, order
 from salcheck.network.view import View
+from salcheck.perturb.answers import Memory
 from salcheck.perturb.canvas import Fill
 
 
@@ -37,11 +38,12 @@ def score(
     output: Literal["softmax", "logit"] = "softmax",
     ties: Literal["random", "position"] = "random",
     ranking: Ranking = "upsampled",
+    memory: Memory,
 ) -> Scores:
     """`insertion` (B,), the area, and `inserted` (B, steps + 1), the scores at 0...100 % inserted; maps (B, 1, h, w).
 
     Softmax in 0...1, and so is its area; or logits.
     """
     found = order(maps[:, 0], view.size, ties, ranking)
-    line = curve(view, classes, found, steps=steps, fill=fill, output=output, insert=True)
+    line = curve(view, memory, classes, found, steps=steps, fill=fill, output=output, insert=True)
     return named("insertion", "inserted", line, found)

@@ -14,7 +14,7 @@ from salcheck.diagnostics import Scores, Seen, overlap, scored
 from salcheck.errors import SalcheckError
 from salcheck.maps.notes import Kind, Note
 from salcheck.maps.ranking import check_percent
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.network.view import FEATURES, View
 
 GAP = Note(Kind.BLANK, "at this layer")

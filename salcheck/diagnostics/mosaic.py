@@ -34,7 +34,7 @@ from salcheck.inputs.loader import Chunk, batches
 from salcheck.inputs.sample import draw
 from salcheck.inputs.truth import Truth
 from salcheck.maps.ranking import ranked, upsample
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.network.view import View
 from salcheck.questions import Role
 from salcheck.store.cache import atomic_write
@@ -73,10 +73,10 @@ def prepare(
     drawn = list(itertools.islice(_draw(sure, grid**2), n))
     sure.keep()
     if not drawn:
-        classes = len({tile.label for tile in sure.found})
+        count, classes = len(sure.found), len({tile.label for tile in sure.found})
         raise SalcheckError(
             f"a mosaic takes {grid**2} photographs of as many classes, and of the {len(dataset)} there are only "
-            f"{len(sure.found)}, of {classes} classes, are classified correctly with a probability of {confidence:g} or "
+            f"{count}, of {classes} classes, are classified correctly with a probability of {confidence:g} or "
             "more: give more photographs, or ask mosaic:confidence= for less"
         )
     return mosaics(dataset, drawn, model, grid, f"{seed} {confidence:g} {code_of(Path(__file__))}")

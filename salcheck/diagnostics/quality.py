@@ -40,7 +40,7 @@ from salcheck.diagnostics._curves import Output, check_steps
 from salcheck.errors import SalcheckError
 from salcheck.maps.ranking import order, unit, upsample
 from salcheck.network.view import View
-from salcheck.perturb.answers import Masks, ask, clean
+from salcheck.perturb.answers import Masks, Memory, ask, clean
 from salcheck.perturb.calibration import STEPS, Masked, Mode, choose, curve, cut
 from salcheck.perturb.canvas import veiler
 
@@ -64,6 +64,7 @@ def score(
     mode: Mode = "intended",
     output: Output = "softmax",
     steps: int = 20,
+    memory: Memory,
 ) -> Scores:
     """Each measure (B,) as it is, `_in_loop` and `_out_of_loop`, three areas (B,), and `through` (B, 10) at the
     percentage of pixels that are zero; maps (B, 1, h, w).
@@ -76,17 +77,19 @@ def score(
     masks = unit(upsample(maps[:, 0], view.size)).masked_fill(missing[:, None, None], 0)  # a blank one costs one image
     places = masks[0].numel() - 1 - found.place.flatten(1)
     before = clean(view, classes).output(output)[:, 0]
-    here, elsewhere = (partial(_seen, view, classes, output, canvas) for canvas in (fill, calibrate_on))
+    here, elsewhere = (partial(_seen, view, memory, classes, output, canvas) for canvas in (fill, calibrate_on))
     values = _measured(masks, places, before, here, elsewhere, mode)
     for diagnostic, name in ((insertion, "insertion"), (deletion, "deletion")):
-        values[name] = diagnostic.score(view, classes, maps, steps=steps, output=output).values[name]
+        values[name] = diagnostic.score(view, classes, maps, steps=steps, output=output, memory=memory).values[name]
     levels = [100 * i / STEPS for i in range(STEPS)]
     return scored(values, found.notes, levels, answers=values["through"])
 
 
-def _seen(view: View, classes: Tensor, output: Output, fill: Canvas, of: Tensor, masks: Masks) -> Tensor:
+def _seen(
+    view: View, memory: Memory, classes: Tensor, output: Output, fill: Canvas, of: Tensor, masks: Masks
+) -> Tensor:
     """The score (j,) of the images `of` (j,) seen through soft masks."""
-    return ask(view, classes, of, masks, veiler(view, fill), f"veil {fill}").output(output)[:, 0]
+    return ask(view, memory, classes, of, masks, veiler(view, fill), f"veil {fill}").output(output)[:, 0]
 
 
 def _measured(

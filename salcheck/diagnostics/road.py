@@ -24,7 +24,7 @@ from salcheck.diagnostics._removal import without
 from salcheck.errors import SalcheckError
 from salcheck.maps.ranking import Ranking, check_percent, order, set_size
 from salcheck.network.view import View
-from salcheck.perturb.answers import Paint, clean
+from salcheck.perturb.answers import Memory, Paint, clean
 from salcheck.perturb.canvas import remover
 
 Space = Literal["normalised", "pixels"]
@@ -50,6 +50,7 @@ def score(
     output: Literal["softmax", "logit"] = "softmax",
     ties: Literal["random", "position"] = "random",
     ranking: Ranking = "upsampled",
+    memory: Memory,
 ) -> Scores:
     """`before` (B,), `morf`, `lerf`, `gap` and `tied` (B, L) at each percentage; maps (B, 1, h, w).
 
@@ -60,7 +61,7 @@ def score(
     before = clean(view, classes).output(output)
     paint, how = _painter(view, noise, space), f"impute noise={noise} {space}"
     morf, lerf = (
-        before - without(view, classes, found, sizes, paint, how, least=least).output(output)[..., 0]
+        before - without(view, memory, classes, found, sizes, paint, how, least=least).output(output)[..., 0]
         for least in (False, True)
     )
     tied = 100 * found.tied(sizes) / torch.tensor(sizes, device=morf.device)

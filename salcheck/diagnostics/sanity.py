@@ -40,7 +40,8 @@ from salcheck.errors import SalcheckError
 from salcheck.maps.likeness import correlation, ranks, ssim
 from salcheck.maps.notes import Kind, Note
 from salcheck.maps.ranking import blank, ranked, upsample
-from salcheck.network.loading import Model, load_model
+from salcheck.network.loading import load_model
+from salcheck.network.model import Model
 from salcheck.network.randomise import ALONE, random_models
 from salcheck.network.view import View
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from salcheck.datasets import Dataset, Item
 from salcheck.errors import SalcheckError
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 
 T = TypeVar("T")
 Loaded = tuple[Tensor, tuple[int, int]]  # a transformed image, and the width and height that it had

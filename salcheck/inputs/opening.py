@@ -5,7 +5,7 @@ from pathlib import Path
 
 from salcheck.datasets import Dataset
 from salcheck.naming import registry
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.store.provenance import code_of
 
 

@@ -4,15 +4,16 @@ A method file has `saliency(view, classes, *, parameter=default, ...) -> maps`: 
 indices, maps (B, M, h, w) or at pixel resolution (B, M, H, W), float32, raw (no min-max, no resize). It says
 
     SOURCE   where it was published
-    COST     what it takes for one image and M classes beyond the one forward that all methods share: terms such as
-             `C forwards` or `steps * M backwards`, in forwards, backwards, head forwards and head backwards,
-             over its parameters and M, C, h, w; empty for nothing
+    COST     what it takes for one image and M classes beyond the one forward that all methods share, as a
+             `salcheck.methods._cost.Cost`: `Cost(forwards=C)`, `Cost(backwards=parameter("steps") * M)`, `Cost()`
 
-and may have
+A method that decides things on the way has `decide(view, classes, *, parameter=default, ...) -> (maps, facts)` as well:
+facts is {name: (B, M)}, what it decided for each map, for the report (bools are counted, numbers get a median and a
+range, NaN is left out). The parameters then stand in `decide`, and `saliency(view, classes, **parameters)` is its maps.
+
+A method file may have
     needs(**parameters)    {name: parameters} of references, which `saliency` then takes as `reference`, and of `seed`
                            if it draws anything
-    facts(view, classes, ...)  {name: (B, M)}, what it had to decide, for the report: bools are counted, numbers
-                           get a median and a range, NaN is left out
     total(view, classes, ...)  (B, M), what it says that its maps sum to: `completeness` holds it to that
     distance(view, classes, ...)  (B, M), how far the images are from what it compares them with, 0 or more
     paired(**parameters)   whether a map depends on which two classes are asked for together
@@ -31,7 +32,7 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
@@ -42,13 +43,14 @@ from torch import Tensor
 from salcheck.datasets import Dataset
 from salcheck.errors import SalcheckError
 from salcheck.methods import _model
+from salcheck.methods._cost import Cost
 from salcheck.naming import parameters, registry
+from salcheck.network.model import Model
 from salcheck.network.view import View
 from salcheck.references import Need
 
 NAME_LENGTH = 60
 THE_MODEL = "model"
-SLOW = re.compile(r"(?<!head )(forwards|backwards)|\b[Ch]\b")  # a network, or its head once per channel or place
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,12 @@ class Method:
     @property
     def quick(self) -> bool:
         """Whether it costs next to nothing beyond the forward that all methods share, on any model."""
-        return not SLOW.search(self.module.COST)
+        return self.cost.quick
+
+    @property
+    def cost(self) -> Cost:
+        """How often the network runs for one image, over its parameters and M, C, h, w."""
+        return self.module.COST
 
     @property
     def needs(self) -> tuple[Need, ...]:
@@ -100,7 +107,7 @@ class Method:
         named = self.module.needs(**self.parameters) if hasattr(self.module, "needs") else {}
         return tuple(Need(name, parameters) for name, parameters in named.items())
 
-    def unfit(self, model: Any, held: Dataset | None) -> str | None:
+    def unfit(self, model: Model, held: Dataset | None) -> str | None:
         """Why it cannot be used on this model with these held-out images, or none; None where it can."""
         if len(model.labels) < 1 and getattr(self.module, "HEAD", True):
             return "it explains the score of a class, and this model has no classes"
@@ -146,11 +153,14 @@ class Method:
         """Maps (B, M, h, w) or (B, M, H, W) for classes (B, M); references by their keys."""
         return self.module.saliency(view, classes, **self._arguments(references)).float()
 
-    def facts(self, view: View, classes: Tensor, references: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
-        """What the method had to decide for each map, by name, each (B, M); nothing for most methods."""
-        if not hasattr(self.module, "facts"):
-            return {}
-        return self.module.facts(view, classes, **self._arguments(references))
+    def decide(
+        self, view: View, classes: Tensor, references: Mapping[str, Any] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The maps of `saliency`, and what the method decided for each, by name, each (B, M): nothing for most."""
+        if not hasattr(self.module, "decide"):
+            return self.saliency(view, classes, references), {}
+        maps, facts = self.module.decide(view, classes, **self._arguments(references))
+        return maps.float(), facts
 
     def told(
         self, name: str, view: View, classes: Tensor, references: Mapping[str, Any] | None = None
@@ -161,7 +171,7 @@ class Method:
         return getattr(self.module, name)(view, classes, **self._arguments(references))
 
     def _arguments(self, references: Mapping[str, Any] | None) -> dict[str, Any]:
-        if "reference" not in inspect.signature(self.module.saliency).parameters:
+        if "reference" not in inspect.signature(_declared(self.module)).parameters:
             return dict(self.parameters)
         known = references or {}
         return {**self.parameters, "reference": {n.name: known[n.key] for n in self.needs if n.key in known}}
@@ -177,8 +187,8 @@ def parse_method(text: str) -> Method:
 
 
 def parse_methods(texts: Sequence[str]) -> list[Method]:
-    """Methods of one or more lists, each once; `all` is every file of the folder, `quick` those that cost next to
-    nothing beyond the forward that all share.
+    """Methods of one or more lists, each once; `all` is every method, `quick` those that cost next to nothing beyond
+    the forward that all share.
 
     In a list a comma before `key=` continues the parameters of the method before it.
     """
@@ -200,7 +210,7 @@ def parse_methods(texts: Sequence[str]) -> list[Method]:
 
 
 def every() -> list[Method]:
-    """Every file of the folder, with its defaults."""
+    """Every method, with its defaults."""
     return [dataclasses.replace(parse_method(name), implied=True) for name in registry.names("methods")]
 
 
@@ -217,7 +227,7 @@ def the_model() -> Method:
 GROUPS = {"all": every, "quick": quick}
 
 
-def fitting(methods: Sequence[Method], model: Any, held: Dataset | None) -> tuple[list[Method], list[str]]:
+def fitting(methods: Sequence[Method], model: Model, held: Dataset | None) -> tuple[list[Method], list[str]]:
     """The methods that this model can be explained with, given held-out images or none, and a note on each other
     one that came with `all`.
 
@@ -240,5 +250,10 @@ def controls() -> list[Method]:
     return [method for method in every() if method.always]
 
 
+def _declared(module: ModuleType) -> Callable[..., Any]:
+    """The function of a method file that has its parameters."""
+    return getattr(module, "decide", module.saliency)
+
+
 def _known(module: ModuleType) -> dict[str, inspect.Parameter]:
-    return parameters.known(module.saliency, but=("reference",))
+    return parameters.known(_declared(module), but=("reference",))

@@ -2,10 +2,11 @@
 
 from torch import Tensor
 
+from salcheck.methods._cost import Cost
 from salcheck.network.view import View
 
 SOURCE = ""
-COST = ""
+COST = Cost()
 
 
 def saliency(view: View, classes: Tensor) -> Tensor:

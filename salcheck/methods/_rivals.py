@@ -1,11 +1,10 @@
 """Which class a class is compared with, by methods that ask why it is this one and not another."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from salcheck.maps.ranking import ranked
+from salcheck.network.model import Model
 from salcheck.network.view import View
 
 
@@ -25,6 +24,6 @@ def against(view: View, classes: Tensor) -> tuple[Tensor, Tensor]:
     return torch.nn.functional.one_hot(classes, N), torch.nn.functional.one_hot(rivals(view, classes), N)
 
 
-def no_rival(model: Any) -> str | None:
+def no_rival(model: Model) -> str | None:
     """Why there is nothing to compare a class with; None where there is."""
     return "it compares classes, and this model has one" if len(model.labels) < 2 else None

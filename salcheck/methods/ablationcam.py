@@ -17,18 +17,20 @@ s_u < 0 it turns the map into its opposite. Without it the weights are in logits
 import torch
 from torch import Tensor
 
+from salcheck.maps.channels import weighted_sum
+from salcheck.methods._cost import C, Cost, M
 from salcheck.network.chunks import in_chunks
 from salcheck.network.view import View
 
 SOURCE = "Desai and Ramaswamy, WACV 2020"
-COST = "C head forwards, M head backwards"
+COST = Cost(head_forwards=C, head_backwards=M)
 
 VALUES = 2**22  # activations in a chunk: a head alone is small and wants many rows at a time
 
 
 def saliency(view: View, classes: Tensor) -> Tensor:
     """Ablation-CAM maps (B, M, h, w), not negative, for classes (B, M)."""
-    return torch.einsum("bmc,bchw->bmhw", falls(view, classes), view.acts).clamp(min=0)
+    return weighted_sum(falls(view, classes), view.acts).clamp(min=0)
 
 
 def falls(view: View, classes: Tensor) -> Tensor:

@@ -14,16 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from salcheck.maps.channels import weighted_sum
+from salcheck.methods._cost import Cost
+from salcheck.network.model import Model
 from salcheck.network.view import FEATURES, View
 
 SOURCE = "Zhou et al., CVPR 2016"
-COST = ""
+COST = Cost()
 
 
 def saliency(view: View, classes: Tensor) -> Tensor:
     """CAM maps (B, M, h, w), signed, for classes (B, M)."""
     rows = view.net.get_classifier().weight.float()[classes]
-    return torch.einsum("bmc,bchw->bmhw", rows, view.acts)
+    return weighted_sum(rows, view.acts)
 
 
 def total(view: View, classes: Tensor) -> Tensor:
@@ -35,7 +38,7 @@ def total(view: View, classes: Tensor) -> Tensor:
     return view.acts[0, 0].numel() * (logits if bias is None else logits - bias.float()[classes])
 
 
-def unfit(model: Any) -> str | None:
+def unfit(model: Model) -> str | None:
     """Why the layer is not followed by mean pooling and one linear layer; None where it is."""
     if model.layer != FEATURES:
         return "it reads the classifier's weights: leave --layer at features, what the head pools"

@@ -29,10 +29,12 @@ from torch import Tensor
 
 from salcheck.errors import SalcheckError
 from salcheck.maps.ranking import ranked
+from salcheck.methods._cost import Cost, M
+from salcheck.network.model import Model
 from salcheck.network.view import View
 
 SOURCE = "Williamson, Ji and Dwyer, arXiv 2506.07327"
-COST = "2 * M head backwards"
+COST = Cost(head_backwards=2 * M)
 VALUES = {"against": "CLASS+CLASS, with contrast=explicit"}
 FALLBACK = "case contrasts with the image's own top logits (its lowest where contrast=least)"
 
@@ -40,7 +42,12 @@ Contrast = Literal["confusion", "logits", "random", "explicit", "least"]
 CONFUSED = ("confusion", "least")  # the contrasts that come from the confusion matrix
 
 
-def saliency(
+def saliency(view: View, classes: Tensor, **parameters: Any) -> Tensor:
+    """CASE maps (B, M, h, w), not negative, for classes (B, M), with the parameters of `decide`."""
+    return decide(view, classes, **parameters)[0]
+
+
+def decide(
     view: View,
     classes: Tensor,
     *,
@@ -51,8 +58,8 @@ def saliency(
     only_if_positive: bool = False,
     subtract: Literal["projection", "difference"] = "projection",
     reference: Mapping[str, Any],
-) -> Tensor:
-    """CASE maps (B, M, h, w), not negative, for classes (B, M).
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """CASE maps (B, M, h, w), not negative, for classes (B, M), and what was decided for each, (B, M).
 
     contrast: where V comes from. `confusion`, the k classes that u is most often taken for on held-out
     images (without such a reference: as `logits`); `least`, those it is least often taken for (else: the
@@ -60,40 +67,26 @@ def saliency(
     `explicit`, the classes in `against`, joined by `+` (k is not used).
     pooled: whether the gradients are averaged over positions first. only_if_positive: whether g_u is left as
     it is where <g_u, gbar> < 0. subtract: what is taken off g_u, its part along gbar or gbar itself.
+
+    Decided: `negative_dot`, <g_u, gbar> < 0, where the projection adds contrast evidence or, with
+    `only_if_positive`, is left undone; `rival_in_contrast`, V holds another of the explained classes; for an explicit
+    contrast `no_contrast`, V held u alone, which leaves Grad-CAM; and for one from the confusion matrix
+    `class_not_in_reference`, no held-out image shows u and V came from the image's scores.
     Raises SalcheckError where k or `against` do not fit the model.
     """
-    chosen, _ = contrast_classes(view, classes, contrast, k, against, reference)
+    chosen, fallback = contrast_classes(view, classes, contrast, k, against, reference)
     grads = gradients(view, classes, chosen, pooled)
     g_u, g_bar = (g.flatten(2) for g in grads)
+    negative = opposed(g_u, g_bar)
     if only_if_positive:
-        g_bar = g_bar.masked_fill(opposed(g_u, g_bar)[..., None], 0)
+        g_bar = g_bar.masked_fill(negative[..., None], 0)
     g_perp = g_u - g_bar if subtract == "difference" else project_off(g_u, g_bar)
-    return torch.einsum("bmchw,bchw->bmhw", g_perp.view_as(grads[0]), view.acts).clamp(min=0)
-
-
-def facts(
-    view: View,
-    classes: Tensor,
-    *,
-    contrast: Contrast,
-    k: int,
-    against: str,
-    pooled: bool,
-    reference: Mapping[str, Any],
-    **_: Any,
-) -> dict[str, Tensor]:
-    """What the report counts, each (B, M): `negative_dot`, <g_u, gbar> < 0, where the projection adds
-    contrast evidence or, with `only_if_positive`, is left undone; `rival_in_contrast`, V holds another of the
-    explained classes; for an explicit contrast `no_contrast`, V held u alone, which leaves Grad-CAM; and for one
-    from the confusion matrix `class_not_in_reference`, no held-out image shows u and V came from the image's scores.
-    """
-    chosen, fallback = contrast_classes(view, classes, contrast, k, against, reference)
-    negative = opposed(*(g.flatten(2) for g in gradients(view, classes, chosen, pooled)))
+    maps = torch.einsum("bmchw,bchw->bmhw", g_perp.view_as(grads[0]), view.acts).clamp(min=0)
     rival = (chosen[..., None] == classes[:, None, None, :]).any(-1).any(-1)  # V never holds u itself
-    counts = {"negative_dot": negative, "rival_in_contrast": rival}
+    facts = {"negative_dot": negative, "rival_in_contrast": rival}
     if contrast == "explicit":
-        counts["no_contrast"] = (chosen < 0).all(-1)
-    return counts | ({"class_not_in_reference": fallback} if contrast in CONFUSED else {})
+        facts["no_contrast"] = (chosen < 0).all(-1)
+    return maps, facts | ({"class_not_in_reference": fallback} if contrast in CONFUSED else {})
 
 
 def needs(*, contrast: Contrast, **_: Any) -> dict[str, dict[str, Any]]:
@@ -103,7 +96,7 @@ def needs(*, contrast: Contrast, **_: Any) -> dict[str, dict[str, Any]]:
     return {"seed": {}} if contrast == "random" else {}
 
 
-def unfit(model: Any) -> str | None:
+def unfit(model: Model) -> str | None:
     """Why there is nothing to contrast a class with; None where there is."""
     return "it contrasts classes, and this model has one" if len(model.labels) < 2 else None
 

@@ -6,10 +6,11 @@ Photographers centre their subjects, so this blob scores well wherever a map is 
 import torch
 from torch import Tensor
 
+from salcheck.methods._cost import Cost
 from salcheck.network.view import View
 
 SOURCE = ""
-COST = ""
+COST = Cost()
 CONTROL = True
 ALWAYS = True
 HEAD = False

@@ -6,9 +6,9 @@ of A over positions), z_i those of n references, mu their mean and S = sum over 
     w = (S + lambda I)^-1 (z - mu)
     map[i, j] = sum over k of w[k] * A[k, i, j]
 
-w maximises the ratio of equation 5, and w'(z - mu) = D^2 is a squared Mahalanobis distance. No class score is read
-and nothing differentiated, yet w is half the gradient of D^2: the map is Grad-CAM of that distance. The class only
-decides which references there are: it explains the features, not the decision.
+w maximises the ratio of equation 5, and w'(z - mu) = D^2 is a squared Mahalanobis distance. No class score is read and
+nothing is differentiated, but w is half the gradient of D^2: the map is Grad-CAM of that distance. The class only
+chooses the references. The map therefore explains the features, not the decision.
 
 Departures and readings, where the paper is silent:
 - lambda = alpha tr(S) / C, free of the features' scale; the paper gives no value.
@@ -21,12 +21,15 @@ Departures and readings, where the paper is silent:
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
+from salcheck.maps.channels import weighted_sum
+from salcheck.methods._cost import Cost
 from salcheck.methods._discriminant import Few, Many, Matrix, discriminant
 from salcheck.methods._rivals import rivals
 from salcheck.network.labels import Labels
@@ -34,14 +37,32 @@ from salcheck.network.view import View
 from salcheck.references.features import Features, Reading, read
 
 SOURCE = "Li et al., CVPR 2025"
-COST = ""
+COST = Cost()
 HEAD = False
 
 VALUES = {"group": "others, same, pair, class:NAME (several joined by +), images:DIR"}
 TOGETHER = 2**23  # numbers of neighbours' features that are in memory at a time
 
 
-def saliency(
+@dataclass(frozen=True)
+class Comparison:
+    """What an image is compared with, and how: the parameters of `decide` that have these names."""
+
+    group: str
+    k: int
+    own: bool
+    metric: Literal["l2", "cosine"]
+    matrix: Matrix
+    alpha: float
+    z: Reading
+
+
+def saliency(view: View, classes: Tensor, **parameters: Any) -> Tensor:
+    """DiffCAM maps (B, M, h, w), signed, for classes (B, M), with the parameters of `decide`."""
+    return decide(view, classes, **parameters)[0]
+
+
+def decide(
     view: View,
     classes: Tensor,
     *,
@@ -55,8 +76,9 @@ def saliency(
     centred: bool = False,
     relu: bool = False,
     reference: Mapping[str, Any],
-) -> Tensor:
-    """DiffCAM maps (B, M, h, w), signed, for classes (B, M); -1 for a model without classes.
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """DiffCAM maps (B, M, h, w), signed, for classes (B, M) (-1 for a model without classes), and what shows a map to
+    be hollow, (B, M).
 
     group: the references. `knn`, the k class means nearest to z by `metric`, that of the class itself only with
     `own`; `others`, all held-out images but those of the class; `same`, those of the class; `pair`, those of its rival,
@@ -66,34 +88,29 @@ def saliency(
     alpha by Ledoit and Wolf's shrinkage; `projected`, the limit lambda = 0 for no more references than channels.
     z: the features, as in `salcheck/references/features.py`. centred: A - mu for A, so that the mean of the map is
     D^2. relu: the positive part only. Raises SalcheckError where these do not fit the model or its references.
-    """
-    found = _directions(view, classes, group, k, own, metric, matrix, alpha, z, reference)
-    view.notes[_note(classes, group, k, own, metric, matrix, alpha, z, reference)] = found
-    maps = _maps(view, found, centred)
-    return maps.clamp(min=0) if relu else maps
 
-
-def facts(view: View, classes: Tensor, *, centred: bool, relu: bool, **parameters: Any) -> dict[str, Tensor]:
-    """What shows a map to be hollow, each (B, M): `squared_distance`, D^2; `references`, how many;
-    `top_channel_share`, of the sum of |w z|, that of the largest channel; `effective_rank` of S, tr(S)^2 / tr(S^2);
-    `negative_share` of the map's mass, before a ReLU.
+    Decided: `squared_distance`, D^2; `references`, how many; `top_channel_share`, of the sum of |w z|, that of the
+    largest channel; `effective_rank` of S, tr(S)^2 / tr(S^2); `negative_share` of the map's mass, before a ReLU.
     """
-    found = _known(view, classes, parameters)
-    parts = (found.weights * read(view, parameters["z"]).cpu().double()[:, None]).abs()
-    maps = _maps(view, found, centred)
-    return {
-        "squared_distance": distance(view, classes, centred=centred, relu=relu, **parameters),
+    asked = Comparison(group, k, own, metric, matrix, alpha, z)
+    found, features = _directions(view, classes, asked, reference["features"]), _features(view, z)
+    maps, parts = _maps(view, found, centred), (found.weights * features).abs()
+    facts = {
+        "squared_distance": _squared_distance(found, features),
         "references": found.references,
         "top_channel_share": parts.amax(-1) / parts.sum(-1),
         "effective_rank": found.rank,
         "negative_share": maps.clamp(max=0).abs().sum((-2, -1)) / maps.abs().sum((-2, -1)),
     }
+    return maps.clamp(min=0) if relu else maps, facts
 
 
-def distance(view: View, classes: Tensor, *, centred: bool, relu: bool, **parameters: Any) -> Tensor:
+def distance(
+    view: View, classes: Tensor, *, centred: bool, relu: bool, reference: Mapping[str, Any], **parameters: Any
+) -> Tensor:
     """D^2 = w'(z - mu), (B, M), how far the images are from their references; NaN for a class without any."""
-    found, z = _known(view, classes, parameters), read(view, parameters["z"]).cpu().double()[:, None]
-    return (found.weights * (z - found.mean)).sum(-1)
+    found = _directions(view, classes, Comparison(**parameters), reference["features"])
+    return _squared_distance(found, _features(view, parameters["z"]))
 
 
 def total(view: View, classes: Tensor, *, centred: bool, relu: bool, **parameters: Any) -> Tensor | None:
@@ -127,59 +144,58 @@ class _Directions(NamedTuple):
     rank: Tensor
 
 
-def _known(view: View, classes: Tensor, parameters: Mapping[str, Any]) -> _Directions:
-    """The directions that `saliency` left for these classes, or the same made anew."""
-    return view.notes.get(_note(classes, *parameters.values())) or _directions(view, classes, **parameters)
+def _features(view: View, z: Reading) -> Tensor:
+    """z (B, 1, D) on the CPU, in double precision."""
+    return read(view, z).cpu().double()[:, None]
+
+
+def _squared_distance(found: _Directions, features: Tensor) -> Tensor:
+    """D^2 (B, M) for features (B, 1, D)."""
+    return (found.weights * (features - found.mean)).sum(-1)
 
 
 def _maps(view: View, found: _Directions, centred: bool) -> Tensor:
     C = view.acts.shape[1]
     weights, mean = found.weights[..., -C:], found.mean[..., -C:]  # of `both` tokens, the part of the patches
-    maps = torch.einsum("bmc,bchw->bmhw", weights.to(view.acts), view.acts)
+    maps = weighted_sum(weights.to(view.acts), view.acts)
     return maps - (weights * mean).sum(-1).to(maps)[..., None, None] if centred else maps
 
 
-def _note(classes: Tensor, *parameters: Any) -> str:
-    """Under which `saliency` leaves the directions for `facts`; the last parameter is the reference."""
-    return f"diffcam {classes.tolist()} {parameters[:-1]} {id(parameters[-1]['features'])}"
-
-
-def _directions(
-    view: View,
-    classes: Tensor,
-    group: str,
-    k: int,
-    own: bool,
-    metric: str,
-    matrix: Matrix,
-    alpha: float,
-    z: Reading,
-    reference: Mapping[str, Any],
-) -> _Directions:
+def _directions(view: View, classes: Tensor, asked: Comparison, features: Features) -> _Directions:
     """On the CPU, in double precision."""
-    if k < 1 or not 0 < alpha < torch.inf:
-        raise SalcheckError(f"diffcam:k={k},alpha={alpha:g} does not fit: k is at least 1, alpha positive and finite")
-    features, (kind, name) = reference["features"], _parsed(group)
+    if asked.k < 1 or not 0 < asked.alpha < torch.inf:
+        given = f"diffcam:k={asked.k},alpha={asked.alpha:g}"
+        raise SalcheckError(f"{given} does not fit: k is at least 1, alpha positive and finite")
     if not len(features):
         raise SalcheckError("diffcam compares with reference images, and none of them could be read")
     if not features.mean.isfinite().all():
         raise SalcheckError("diffcam: features of reference images are not finite: are the weights sound? try no --amp")
-    target, asked = read(view, z).cpu(), classes.cpu()
-    none = torch.full((*asked.shape, target.shape[1]), torch.nan, dtype=torch.float64)
-    found = _Directions(none, none.clone(), torch.zeros_like(asked), none[..., 0].clone())
+    z, (kind, name) = read(view, asked.z).cpu(), _parsed(asked.group)
     if kind == "knn":
-        step = max(1, TOGETHER // (min(k, len(features)) * target.shape[1]))
-        for images in torch.arange(len(target)).split(step):
-            rows, there = features.nearest(target[images], asked[images], k, own, metric == "cosine")
-            _put(found, images, _from_neighbours(target[images].double(), rows, there, matrix, alpha))
-    else:
-        if kind == "pair":
-            asked, kind = _rivals(view, classes).cpu(), "same"
-        for where, rows in _groups(features, asked, kind, name, view.labels):
-            targets = target[where.nonzero()[:, 0]].double()
-            if len(rows):
-                _put(found, where, _from_rows(targets, features, rows, matrix, alpha))
+        return _from_nearest(z, classes.cpu(), asked, features)
+    if kind == "pair":
+        classes, kind = _rivals(view, classes), "same"
+    found = _empty(classes, z)
+    for where, rows in _groups(features, classes.cpu(), kind, name, view.labels):
+        targets = z[where.nonzero()[:, 0]].double()
+        if len(rows):
+            _put(found, where, _from_rows(targets, features, rows, asked.matrix, asked.alpha))
     return found
+
+
+def _from_nearest(z: Tensor, classes: Tensor, asked: Comparison, features: Features) -> _Directions:
+    """Directions against the nearest class means, for z (B, D) and classes (B, M)."""
+    found, k = _empty(classes, z), asked.k
+    for images in torch.arange(len(z)).split(max(1, TOGETHER // (min(k, len(features)) * z.shape[1]))):
+        rows, there = features.nearest(z[images], classes[images], k, asked.own, asked.metric == "cosine")
+        _put(found, images, _from_neighbours(z[images].double(), rows, there, asked.matrix, asked.alpha))
+    return found
+
+
+def _empty(classes: Tensor, z: Tensor) -> _Directions:
+    """No directions for classes (B, M) and z (B, D): NaN, to be filled in."""
+    none = torch.full((*classes.shape, z.shape[1]), torch.nan, dtype=torch.float64)
+    return _Directions(none, none.clone(), torch.zeros_like(classes, device="cpu"), none[..., 0].clone())
 
 
 def _put(found: _Directions, where: Tensor, made: _Directions) -> None:

@@ -1,6 +1,6 @@
 """Plain difference: Grad-CAM, before its ReLU, of the logit of a class less that of its rival.
 
-The plainest answer to "why u and not v", and what elaborate ones have to beat. Finer-CAM with gamma = 1 and the rival
+The simplest answer to "why u and not v"; elaborate methods should score better. Finer-CAM with gamma = 1 and the rival
 alone to compare with is its positive part.
 
     alpha_n   = mean over i, j of d (s_u - s_v) / d A[n, i, j]
@@ -14,26 +14,26 @@ Signed, as that CAM is: what speaks for v is below zero, and the map for v again
 sign turned. It sums to s_u - s_v there but for the classifier's biases.
 """
 
-from typing import Any
-
-import torch
 from torch import Tensor
 
+from salcheck.maps.channels import weighted_sum
+from salcheck.methods._cost import Cost, M
 from salcheck.methods._rivals import against, no_rival
+from salcheck.network.model import Model
 from salcheck.network.view import View
 
 SOURCE = "CAM of w_u - w_v: Zhou et al., CVPR 2016, for two classes"
-COST = "M head backwards"
+COST = Cost(head_backwards=M)
 
 
 def saliency(view: View, classes: Tensor) -> Tensor:
     """Maps (B, M, h, w), signed, of classes (B, M) against their rivals."""
     own, rival = against(view, classes)
     alpha = view.vjp(own - rival).mean(dim=(-2, -1))
-    return torch.einsum("bmc,bchw->bmhw", alpha, view.acts)
+    return weighted_sum(alpha, view.acts)
 
 
-def unfit(model: Any) -> str | None:
+def unfit(model: Model) -> str | None:
     """Why there is nothing to compare a class with; None where there is."""
     return no_rival(model)
 

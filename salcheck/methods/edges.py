@@ -1,17 +1,18 @@
 """Control: the image's own edges (Sobel), pooled to the layer's grid, the same for every class.
 
-Adebayo et al. 2018 found that maps which look convincing may be edge detectors. The edges are pooled to
-the grid so that the control differs from the methods in where it looks and not in how finely.
+Adebayo et al. 2018 found that some convincing maps are edge detectors. The edges are pooled to the grid, so that this
+control has the same resolution as the methods and differs only in where it looks.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from salcheck.methods._cost import Cost
 from salcheck.network.view import View
 
 SOURCE = "Adebayo et al., NeurIPS 2018"
-COST = ""
+COST = Cost()
 CONTROL = True
 ALWAYS = True
 HEAD = False

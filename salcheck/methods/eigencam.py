@@ -14,10 +14,11 @@ Signed: the definition has no ReLU.
 import torch
 from torch import Tensor
 
+from salcheck.methods._cost import Cost
 from salcheck.network.view import View
 
 SOURCE = "Muhammad and Yeasin, IJCNN 2020"
-COST = ""
+COST = Cost()
 BLIND = True
 HEAD = False
 

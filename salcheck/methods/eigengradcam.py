@@ -11,11 +11,12 @@ g * A over channels, positive is taken. The package leaves the sign to chance an
 
 from torch import Tensor
 
+from salcheck.methods._cost import Cost, M
 from salcheck.methods.eigencam import first_projection
 from salcheck.network.view import View
 
 SOURCE = "Gildenblat, pytorch-grad-cam, 2021"
-COST = "M head backwards"
+COST = Cost(head_backwards=M)
 
 
 def saliency(view: View, classes: Tensor, *, centred: bool = False) -> Tensor:

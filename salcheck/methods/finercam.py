@@ -23,12 +23,15 @@ import torch
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
+from salcheck.maps.channels import weighted_sum
 from salcheck.maps.ranking import ranked
 from salcheck.methods import _rivals
+from salcheck.methods._cost import Cost, M
+from salcheck.network.model import Model
 from salcheck.network.view import View
 
 SOURCE = "Zhang et al., CVPR 2025"
-COST = "M head backwards"
+COST = Cost(head_backwards=M)
 
 
 def saliency(
@@ -48,10 +51,10 @@ def saliency(
     """
     others = _rivals.rivals(view, classes)[..., None] if rivals == "pair" else similar(view.logits, classes, k)
     alpha = view.vjp(slopes(view.logits, classes, others, gamma, weights)).mean(dim=(-2, -1))
-    return torch.einsum("bmc,bchw->bmhw", alpha, view.acts).clamp(min=0)
+    return weighted_sum(alpha, view.acts).clamp(min=0)
 
 
-def unfit(model: Any) -> str | None:
+def unfit(model: Model) -> str | None:
     """Why there is nothing to compare a class with; None where there is."""
     return _rivals.no_rival(model)
 

@@ -31,11 +31,13 @@ import torch
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
+from salcheck.methods._cost import Cost, M, either, h, parameter, w
 from salcheck.methods._rivals import against, no_rival, rivals
+from salcheck.network.model import Model
 from salcheck.network.view import View
 
 SOURCE = "Goyal et al., ICML 2019"
-COST = "((tries or n * h * w) * M + 1) * h * w head forwards, M head backwards"
+COST = Cost(head_forwards=(either(parameter("tries"), parameter("n") * h * w) * M + 1) * h * w, head_backwards=M)
 
 NEARLY = 0.05  # of the logits' spread: less is rounding, even under autocast
 
@@ -74,7 +76,7 @@ def saliency(
     return gain.masked_fill(gain.isinf(), torch.nan).unflatten(-1, view.acts.shape[2:]).float()
 
 
-def unfit(model: Any) -> str | None:
+def unfit(model: Model) -> str | None:
     """Why there is nothing to compare a class with; None where there is."""
     return no_rival(model)
 

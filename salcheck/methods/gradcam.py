@@ -8,16 +8,17 @@ Selvaraju et al., ICCV 2017, equations 1 and 2:
 s_u is the logit of class u, A the activations at the layer. No departures.
 """
 
-import torch
 from torch import Tensor
 
+from salcheck.maps.channels import weighted_sum
+from salcheck.methods._cost import Cost, M
 from salcheck.network.view import View
 
 SOURCE = "Selvaraju et al., ICCV 2017"
-COST = "M head backwards"
+COST = Cost(head_backwards=M)
 
 
 def saliency(view: View, classes: Tensor) -> Tensor:
     """Grad-CAM maps (B, M, h, w), not negative, for classes (B, M)."""
     alpha = view.grads(classes).mean(dim=(-2, -1))
-    return torch.einsum("bmc,bchw->bmhw", alpha, view.acts).clamp(min=0)
+    return weighted_sum(alpha, view.acts).clamp(min=0)

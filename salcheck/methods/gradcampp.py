@@ -13,13 +13,14 @@ Departures:
 - The paper differentiates exp(s_u): w has the positive factor exp(s_u), which scales a map as a whole and is left out.
 """
 
-import torch
 from torch import Tensor
 
+from salcheck.maps.channels import weighted_sum
+from salcheck.methods._cost import Cost, M
 from salcheck.network.view import View
 
 SOURCE = "Chattopadhyay et al., WACV 2018"
-COST = "M head backwards"
+COST = Cost(head_backwards=M)
 
 
 def saliency(view: View, classes: Tensor) -> Tensor:
@@ -27,4 +28,4 @@ def saliency(view: View, classes: Tensor) -> Tensor:
     acts, positive = view.acts, view.grads(classes).clamp(min=0)
     S = acts.clamp(min=0).sum(dim=(-2, -1))[:, None, :, None, None]
     w = (positive / (2 + S * positive)).sum(dim=(-2, -1))
-    return torch.einsum("bmc,bchw->bmhw", w, acts).clamp(min=0)
+    return weighted_sum(w, acts).clamp(min=0)

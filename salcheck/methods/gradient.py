@@ -9,10 +9,11 @@ s_u is the logit of class u, x the image as the model is fed it. No departures.
 
 from torch import Tensor
 
+from salcheck.methods._cost import Cost, M
 from salcheck.network.view import View
 
 SOURCE = "Simonyan et al., ICLR workshop 2014"
-COST = "1 forwards, M backwards"
+COST = Cost(forwards=1, backwards=M)
 
 
 def saliency(view: View, classes: Tensor) -> Tensor:

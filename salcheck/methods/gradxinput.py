@@ -10,10 +10,11 @@ dataset's mean colour get nothing. No departures. On a network of ReLU layers wi
 
 from torch import Tensor
 
+from salcheck.methods._cost import Cost, M
 from salcheck.network.view import View
 
 SOURCE = "Shrikumar et al., arXiv 1605.01713 (2016)"
-COST = "1 forwards, M backwards"
+COST = Cost(forwards=1, backwards=M)
 
 
 def saliency(view: View, classes: Tensor) -> Tensor:

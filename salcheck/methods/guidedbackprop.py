@@ -20,10 +20,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from salcheck.methods._cost import Cost, M
+from salcheck.network.model import Model
 from salcheck.network.view import View
 
 SOURCE = "Springenberg et al., ICLR workshop 2015"
-COST = "1 forwards, M backwards"
+COST = Cost(forwards=1, backwards=M)
 
 # By name, for timm has its own modules of most of them; gates such as Sigmoid are no rectifiers.
 RECTIFIERS = {
@@ -42,7 +44,7 @@ def saliency(view: View, classes: Tensor) -> Tensor:
     return grads.abs().amax(dim=2)
 
 
-def unfit(model: Any) -> str | None:
+def unfit(model: Model) -> str | None:
     """A network needs activations for their gradients to be guided."""
     return None if activations(model.net) else "it guides gradients through activation modules, and this model has none"
 

@@ -10,10 +10,11 @@ Signed: the definition has no ReLU. At a head that pools and is linear it equals
 import torch
 from torch import Tensor
 
+from salcheck.methods._cost import Cost, M
 from salcheck.network.view import View
 
 SOURCE = "Draelos and Carin, arXiv 2011.08891"
-COST = "M head backwards"
+COST = Cost(head_backwards=M)
 
 
 def saliency(view: View, classes: Tensor) -> Tensor:

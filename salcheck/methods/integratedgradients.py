@@ -22,11 +22,12 @@ from torch import Tensor
 
 from salcheck.errors import SalcheckError
 from salcheck.methods._averaging import average_grads
+from salcheck.methods._cost import Cost, M, parameter
 from salcheck.network.view import View
 from salcheck.perturb.canvas import canvas
 
 SOURCE = "Sundararajan et al., ICML 2017"
-COST = "steps forwards, steps * M backwards"
+COST = Cost(forwards=parameter("steps"), backwards=parameter("steps") * M)
 
 
 def saliency(

@@ -4,16 +4,17 @@ Karjauv and Albayrak, arXiv 2407.06059:
 
     map[i, j] = mean over n of A[n, i, j]
 
-Signed where the layer is. It asks what a map owes to the class: one that ranks pixels no better does without it.
+Signed where the layer is. A method that ranks pixels no better than this one gains nothing from the class.
 No departures; the paper's min-max scaling and upsampling are left to whoever draws the map.
 """
 
 from torch import Tensor
 
+from salcheck.methods._cost import Cost
 from salcheck.network.view import View
 
 SOURCE = "Karjauv and Albayrak, arXiv 2407.06059"
-COST = ""
+COST = Cost()
 BLIND = True
 HEAD = False
 

@@ -10,10 +10,11 @@ No departures; the paper's fusion of several layers is left to whoever cuts seve
 import torch
 from torch import Tensor
 
+from salcheck.methods._cost import Cost, M
 from salcheck.network.view import View
 
 SOURCE = "Jiang et al., IEEE TIP 2021"
-COST = "M head backwards"
+COST = Cost(head_backwards=M)
 
 
 def saliency(view: View, classes: Tensor) -> Tensor:

@@ -34,12 +34,13 @@ from torch import Tensor
 
 from salcheck.errors import SalcheckError
 from salcheck.maps.ranking import unit, upsample
+from salcheck.methods._cost import Cost, M, parameter
 from salcheck.network.view import View
 from salcheck.perturb import calibration
 from salcheck.references.library import Library
 
 SOURCE = "Lee and Han, IJCAI 2022"
-COST = "M head backwards, 1 head forwards, M * (n + 10) forwards"
+COST = Cost(forwards=M * (parameter("n") + 10), head_forwards=1, head_backwards=M)
 FALLBACK = "libracam compares with zero activations: gradient times activation"
 
 Against = Literal["contrast", "same", "random", "zero", "mean"]
@@ -56,7 +57,12 @@ class Compared:
     lacking: Tensor
 
 
-def saliency(
+def saliency(view: View, classes: Tensor, **parameters: Any) -> Tensor:
+    """Libra-CAM maps in 0...1 for classes (B, M), with the parameters of `decide`."""
+    return decide(view, classes, **parameters)[0]
+
+
+def decide(
     view: View,
     classes: Tensor,
     *,
@@ -68,12 +74,17 @@ def saliency(
     calibrate: Literal["intended", "compat", "unrectified", "none"] = "intended",
     normalise: Literal["each", "mean"] = "each",
     reference: Mapping[str, Any],
-) -> Tensor:
-    """Libra-CAM maps in 0...1 for classes (B, M): (B, M, H, W), with `calibrate=none` (B, M, h, w).
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Libra-CAM maps in 0...1 for classes (B, M): (B, M, H, W), with `calibrate=none` (B, M, h, w); and what was
+    decided for each, (B, M).
 
     against: where the references come from. n images with a top softmax of at least p_top: `contrast`, of other
     classes and with p_u of at most p_target; `same`, of class u; `random`, any. Or one: `zero` activations, or the
     `mean` of all held-out images. rejection: false, for all R in K. normalise: `each` B_R, or only their `mean`.
+
+    Decided: `no_reference`, zero activations had to serve; `none_raises_softmax`, S is empty; `references_kept`, the
+    size of K; `threshold`, the share of pixels that calibration took out; against zero or the mean
+    `completeness_error`, by how much the sum of B_R misses s_u(A) - s_u(R), as a share of it.
     """
     library = reference.get("library")
     compared = compare(view, classes, against, library)
@@ -91,23 +102,8 @@ def saliency(
     if calibrate != "none":
         maps, removed, _ = calibration.calibrate(upsample(maps, view.size), before, masked, calibrate)
         found["threshold"] = removed / calibration.STEPS
-    chosen = {"rejection": rejection, "calibrate": calibrate, "normalise": normalise}
-    note = _note(classes, against=against, n=n, p_top=p_top, p_target=p_target, **chosen)
-    view.notes[note] = {name: values.reshape(classes.shape) for name, values in found.items()}
-    return maps.unflatten(0, classes.shape)
-
-
-def facts(view: View, classes: Tensor, *, reference: Mapping[str, Any], **asked: Any) -> dict[str, Tensor]:
-    """What the report counts, each (B, M): `no_reference`, zero activations had to serve; `none_raises_softmax`, S
-    is empty; `references_kept`, the size of K; `threshold`, the share of pixels that calibration took out; against
-    zero or the mean `completeness_error`, by how much the sum of B_R misses s_u(A) - s_u(R), as a share of it.
-
-    They cost as many forwards as the map: `saliency` leaves them in `view.notes`.
-    """
-    note = _note(classes, **asked)
-    if note not in view.notes:
-        saliency(view, classes, reference=reference, **asked)
-    return view.notes[note]
+    shape = classes.shape
+    return maps.unflatten(0, shape), {name: values.reshape(shape) for name, values in found.items()}
 
 
 def needs(*, against: Against, n: int, p_top: float, p_target: float, **_: Any) -> dict[str, dict[str, Any]]:
@@ -202,7 +198,3 @@ def _mean(base: Tensor, kept: Tensor, normalise: Literal["each", "mean"]) -> Ten
     each = unit(base) if normalise == "each" else base
     mean = (each * kept[..., None, None]).sum(1) / kept.sum(-1)[:, None, None]
     return mean if normalise == "each" else unit(mean)
-
-
-def _note(classes: Tensor, **asked: Any) -> str:
-    return f"libracam {classes.tolist()} {sorted(asked.items())}"

@@ -22,10 +22,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from salcheck.maps.channels import weighted_sum
+from salcheck.methods._cost import Cost, M
 from salcheck.network.view import View
 
 SOURCE = "Jung and Oh, ICCV 2021"
-COST = "2 head forwards, 2 * M head backwards"
+COST = Cost(head_forwards=2, head_backwards=2 * M)
 
 ACTIVATIONS = ("torch.nn.modules.activation", "timm.layers.activations", "timm.layers.activations_me")
 MIXING = (nn.GLU, nn.LogSoftmax, nn.MultiheadAttention, nn.Softmax, nn.Softmax2d, nn.Softmin)  # not elementwise
@@ -35,7 +37,7 @@ NEAR = 1e-6  # nearer to each other than this, two inputs give no secant that is
 def saliency(view: View, classes: Tensor) -> Tensor:
     """LIFT-CAM maps (B, M, h, w), not negative, for classes (B, M)."""
     weights = contributions(view, classes).sum(dim=(-2, -1))
-    return torch.einsum("bmc,bchw->bmhw", weights, view.acts).clamp(min=0)
+    return weighted_sum(weights, view.acts).clamp(min=0)
 
 
 def contributions(view: View, classes: Tensor) -> Tensor:

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
+from salcheck.methods._cost import Cost, parameter
 from salcheck.network.view import View
 
 SOURCE = "Zeiler and Fergus, ECCV 2014"
-COST = "((cells - 1) * steps + 1) ** 2 forwards"
+COST = Cost(forwards=((parameter("cells") - 1) * parameter("steps") + 1) ** 2)
 
 
 def saliency(view: View, classes: Tensor, *, cells: int = 7, steps: int = 2) -> Tensor:

@@ -1,7 +1,7 @@
 """Control: the Grad-CAM map of another image for what that one shows, drawn for every image and class.
 
-It has all that real maps have in common, their smoothness, size and place in the middle, and knows nothing of this
-picture: what it earns, a method earns without looking.
+It is as smooth, as large and as central as real maps are, but knows nothing of this picture. A method that scores no
+higher has not shown that it depends on the picture.
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
+from salcheck.methods._cost import Cost
 from salcheck.network.view import View
 
 SOURCE = ""
-COST = ""
+COST = Cost()
 CONTROL = True
 
 

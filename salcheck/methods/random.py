@@ -1,16 +1,17 @@
 """Control: uniform noise on the layer's grid, drawn anew for every image and class.
 
-It knows nothing. What it earns, a method must beat; it passes rq1, since two independent maps hardly overlap.
+It knows nothing, so a method must score better. It still passes rq1, since two independent maps hardly overlap.
 """
 
 from typing import Any
 
 from torch import Tensor
 
+from salcheck.methods._cost import Cost
 from salcheck.network.view import View
 
 SOURCE = ""
-COST = ""
+COST = Cost()
 CONTROL = True
 ALWAYS = True
 HEAD = False

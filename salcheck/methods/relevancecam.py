@@ -26,10 +26,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from salcheck.maps.channels import weighted_sum
+from salcheck.methods._cost import Cost, M
+from salcheck.network.model import Model
 from salcheck.network.view import View
 
 SOURCE = "Lee et al., CVPR 2021"
-COST = "3 head forwards, 2 * M head backwards"
+COST = Cost(head_forwards=3, head_backwards=2 * M)
 
 NOTHING = 1e-30  # channels that training has emptied have activations of this order: dividing by them overflows
 
@@ -46,10 +49,10 @@ def saliency(view: View, classes: Tensor) -> Tensor:
     own = torch.nn.functional.one_hot(classes, view.logits.shape[1])
     contrast = own - (1 - own) / max(1, own.shape[-1] - 1)
     alpha = relevance(view, contrast).sum(dim=(-2, -1))
-    return torch.einsum("bmc,bchw->bmhw", alpha, view.acts)
+    return weighted_sum(alpha, view.acts)
 
 
-def unfit(model: Any) -> str | None:
+def unfit(model: Model) -> str | None:
     """Relevance has no rule here for gates, attention and other norms and activations; its ratios overflow in fp16."""
     if getattr(model, "amp", None) == "fp16":
         return "its ratios overflow in fp16: take bf16 or float32"

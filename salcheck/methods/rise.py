@@ -21,10 +21,11 @@ from torch import Tensor
 
 from salcheck.errors import SalcheckError
 from salcheck.maps.ranking import upsample
+from salcheck.methods._cost import Cost, parameter
 from salcheck.network.view import View
 
 SOURCE = "Petsiuk et al., BMVC 2018"
-COST = "masks forwards"
+COST = Cost(forwards=parameter("masks"))
 
 
 def saliency(view: View, classes: Tensor, *, masks: int = 4000, cells: int = 8, keep: float = 0.5) -> Tensor:

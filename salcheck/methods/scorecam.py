@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from salcheck.maps.ranking import unit, upsample
+from salcheck.methods._cost import C, Cost
 from salcheck.network.view import View
 
 SOURCE = "Wang et al., CVPR Workshops 2020"
-COST = "C + 1 forwards"
+COST = Cost(forwards=C + 1)
 
 
 def saliency(view: View, classes: Tensor, *, align_corners: bool = False) -> Tensor:

@@ -26,11 +26,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from salcheck.methods._cost import Cost, M
 from salcheck.methods._rivals import no_rival, rivals
+from salcheck.network.model import Model
 from salcheck.network.view import View
 
 SOURCE = "Wang and Vasconcelos, CVPR 2020"
-COST = "(2 * M + 1) head backwards"
+COST = Cost(head_backwards=2 * M + 1)
 
 FLOOR = 1e-7  # stands for a negative attribution
 
@@ -44,7 +46,7 @@ def saliency(view: View, classes: Tensor, *, confidence: Confidence = "softmax")
     return maps if confidence == "none" else maps * _easiness(view, confidence)
 
 
-def unfit(model: Any) -> str | None:
+def unfit(model: Model) -> str | None:
     """Why there is nothing to compare a class with; None where there is."""
     return no_rival(model)
 

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from salcheck.errors import SalcheckError
 from salcheck.methods._averaging import average_grads
+from salcheck.methods._cost import Cost, M, parameter
 from salcheck.network.view import View
 
 SOURCE = "Smilkov et al., arXiv 1706.03825 (2017)"
-COST = "samples forwards, samples * M backwards"
+COST = Cost(forwards=parameter("samples"), backwards=parameter("samples") * M)
 
 
 def saliency(view: View, classes: Tensor, *, samples: int = 25, sigma: float = 0.15) -> Tensor:

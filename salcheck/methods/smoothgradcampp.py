@@ -23,10 +23,12 @@ import torch
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
+from salcheck.maps.channels import weighted_sum
+from salcheck.methods._cost import Cost, M, parameter
 from salcheck.network.view import View
 
 SOURCE = "Omeiza et al., arXiv 1908.01224"
-COST = "samples forwards, samples * M head backwards"
+COST = Cost(forwards=parameter("samples"), head_backwards=parameter("samples") * M)
 
 
 def saliency(view: View, classes: Tensor, *, samples: int = 4, sigma: float = 0.3) -> Tensor:
@@ -43,7 +45,7 @@ def saliency(view: View, classes: Tensor, *, samples: int = 4, sigma: float = 0.
     # The paper's fraction divided by E[g^2], which is 0 only where all gradients are: E[g] is 0 there as well.
     ratio = third.clamp(min=0) / second.clamp(min=torch.finfo(second.dtype).tiny)
     w = (first.clamp(min=0) / (2 + S * ratio)).sum(dim=(-2, -1))
-    return torch.einsum("bmc,bchw->bmhw", w, acts).clamp(min=0)
+    return weighted_sum(w, acts).clamp(min=0)
 
 
 def needs(**_: Any) -> dict[str, dict[str, Any]]:

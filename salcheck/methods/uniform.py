@@ -1,16 +1,17 @@
 """Control: the same value everywhere, a map that says nothing about place.
 
-Most measurements give it no score, for it has no top pixels. Where one does, a method that earns no more has
-only shown how large a part of the picture the measured region is.
+Most measurements give it no score, because it has no top pixels. Where one measures the share of the map's mass in a
+region, this control's score is the region's share of the picture: a method must score better.
 """
 
 import torch
 from torch import Tensor
 
+from salcheck.methods._cost import Cost
 from salcheck.network.view import View
 
 SOURCE = ""
-COST = ""
+COST = Cost()
 CONTROL = True
 HEAD = False
 BLIND = True

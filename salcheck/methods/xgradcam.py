@@ -15,10 +15,12 @@ rounding noise, and channels that nearly cancel still get large weights: prefer 
 import torch
 from torch import Tensor
 
+from salcheck.maps.channels import weighted_sum
+from salcheck.methods._cost import Cost, M
 from salcheck.network.view import View
 
 SOURCE = "Fu et al., BMVC 2020"
-COST = "M head backwards"
+COST = Cost(head_backwards=M)
 
 
 def saliency(view: View, classes: Tensor) -> Tensor:
@@ -27,4 +29,4 @@ def saliency(view: View, classes: Tensor) -> Tensor:
     total, size = acts.sum(dim=(-2, -1)), acts.abs().sum(dim=(-2, -1))
     part = torch.einsum("bmchw,bchw->bmc", view.grads(classes), acts)
     w = part / torch.where(total.abs() > 1e-4 * size, total, torch.inf)[:, None]
-    return torch.einsum("bmc,bchw->bmhw", w, acts).clamp(min=0)
+    return weighted_sum(w, acts).clamp(min=0)

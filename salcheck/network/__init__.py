@@ -1,1 +1,1 @@
-"""A timm model cut open: loaded, fed, differentiated, run again from the layer on."""
+"""A timm model cut open at a layer: loading, running, gradients, and running again from that layer on."""

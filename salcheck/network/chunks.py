@@ -1,4 +1,4 @@
-"""Work that multiplies the batch, in pieces that fit the memory."""
+"""Jobs that are many times the batch, in chunks that fit into memory."""
 
 from collections.abc import Callable
 

@@ -22,7 +22,7 @@ import torch
 from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
 
-from salcheck.network.loading import Model, weights_hash
+from salcheck.network.model import Model, weights_hash
 
 ALONE = " alone"  # ends the name of a model of which only one part is random
 STEM = "stem"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from salcheck.errors import SalcheckError
 from salcheck.network.chunks import in_chunks
+from salcheck.network.grid import Layout, layout_of
 from salcheck.network.labels import NO_CLASSES, Labels
 
 KEPT = 4  # gradients that are kept for other methods
@@ -19,9 +20,12 @@ FEATURES = "features"  # the seam between timm's forward_features and forward_he
 
 @dataclass(frozen=True)
 class _Pass:
-    """One forward: the layer's own output, the leaf cut from it as (B, C, h, w), and the scores with their graph."""
+    """One forward: the layer's own output and its layout, the leaf cut from it as (B, C, h, w), and the scores with
+    their graph.
+    """
 
     raw: Tensor
+    layout: Layout
     leaf: Tensor
     scores: Tensor
 
@@ -30,7 +34,7 @@ class View:
     """One forward pass of B images, and everything after the layer ready to be differentiated or run again.
 
     images: (B, 3, H, W). acts: (B, C, h, w) at the layer, cut from all that comes before. logits: (B, N).
-    seeds: one int per image, for whatever must be random per image and the same in every run.
+    seeds: one int per image, for what is drawn at random per image and must be the same in every run.
     size: (H, W). Images are loaded and the forward is run when first asked for, once. batch_size: how many
     images a forward of changed images takes at a time. amp: the type of autocast, None for plain float32.
     normalisation: mean and standard deviation of a colour, by which images were shifted and divided.
@@ -64,8 +68,6 @@ class View:
         self._whole: tuple[View, list[int]] | None = None  # the view that this one is a part of, and which images
         self._grads: dict[bytes, Tensor] = {}
         self._pixel_grads: dict[bytes, Tensor] = {}
-        self.answers: dict[tuple[str, int, int], list[float]] = {}  # the memory of `salcheck.perturb.answers`
-        self.notes: dict[str, Any] = {}  # what a method's `saliency` leaves for its `facts`, by the method's own key
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -83,9 +85,9 @@ class View:
     @property
     def prefix(self) -> Tensor:
         """Tokens that come before the grid at the layer (B, P, C), a class token first; P = 0 for feature maps."""
-        raw = self._pass.raw
-        if raw.dim() == 3:
-            return raw[:, : self._tokens(raw)[0]].float()
+        raw, layout = self._pass.raw, self._pass.layout
+        if layout.kind == "tokens":
+            return raw[:, : layout.prefix].float()
         return self.acts.new_empty(len(self), 0, self.acts.shape[1])
 
     @cached_property
@@ -137,7 +139,7 @@ class View:
         """
         of = (torch.arange(len(self)) if of is None else of).to(acts.device)
         with torch.set_grad_enabled(acts.requires_grad), self._autocast():
-            changed = self._ungrid(acts, self._pass.raw[of])
+            changed = self._pass.layout.ungrid(acts, self._pass.raw[of])
             if self._layer == FEATURES:
                 return self.net.forward_head(changed).float()
             same = len(of) > 1 and not acts.requires_grad and bool((of == of[0]).all())
@@ -247,16 +249,18 @@ class View:
 
     @cached_property
     def _pass(self) -> _Pass:
-        kept: list[tuple[Tensor, Tensor]] = []
+        kept: list[tuple[Tensor, Layout, Tensor]] = []
 
         def cut(out: Any) -> Tensor:
             if kept:
                 raise SalcheckError(f"layer '{self._layer}' runs more than once in a forward: name another --layer")
-            if not isinstance(out, Tensor) or out.dim() not in (3, 4) or len(out) != len(self):
+            batch = isinstance(out, Tensor) and out.dim() > 0 and len(out) == len(self)
+            layout = layout_of(out.shape, self.size, self.net) if batch else None
+            if layout is None:
                 raise self._no_maps(out)
-            leaf = self._grid(out.detach().float()).requires_grad_()
-            kept.append((out.detach(), leaf))
-            return self._ungrid(leaf, out.detach())
+            leaf = layout.grid(out.detach().float()).requires_grad_()
+            kept.append((out.detach(), layout, leaf))
+            return layout.ungrid(leaf, out.detach())
 
         with self._autocast():
             if self._layer == FEATURES:
@@ -279,49 +283,6 @@ class View:
             return self.net(images)
         finally:
             hook.remove()
-
-    def _grid(self, raw: Tensor) -> Tensor:
-        """A layer's output as (B, C, h, w): as it is, channels last, or tokens without their prefix."""
-        if raw.dim() == 4:
-            return raw.permute(0, 3, 1, 2) if self._channels_last(raw.shape) else raw.view_as(raw)
-        prefix, (h, w) = self._tokens(raw)
-        return raw[:, prefix:].transpose(1, 2).unflatten(2, (h, w))
-
-    def _ungrid(self, acts: Tensor, raw: Tensor) -> Tensor:
-        """The inverse of `_grid`, always in new memory, with the prefix tokens of `raw`."""
-        acts = acts.to(raw.dtype)
-        if raw.dim() == 4:
-            return (acts.permute(0, 2, 3, 1) if self._channels_last(raw.shape) else acts).clone()
-        prefix, _ = self._tokens(raw)
-        return torch.cat([raw[:, :prefix], acts.flatten(2).transpose(1, 2)], dim=1)
-
-    def _channels_last(self, shape: torch.Size) -> bool:
-        """Which of (B, C, h, w) and (B, h, w, C) a shape is: the one whose h and w are shaped like the images.
-
-        Where both are, the net's own `output_fmt` decides; raises SalcheckError where neither is.
-        """
-        first, last = self._like_images(*shape[2:]), self._like_images(*shape[1:3])
-        if not first and not last:
-            raise self._no_maps(shape)
-        return last and (not first or str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC"))
-
-    def _tokens(self, raw: Tensor) -> tuple[int, tuple[int, int]]:
-        """How many tokens come before the grid, and the grid's size: the one that is shaped like the images.
-
-        The net's own number of tokens is tried first, then none and one: some layers have no class token yet.
-        """
-        H, W = self.size
-        for prefix in (getattr(self.net, "num_prefix_tokens", 0), 0, 1):
-            count = raw.shape[1] - prefix
-            h = max(round((max(count, 0) * H / W) ** 0.5), 1)
-            if count > 1 and count % h == 0 and self._like_images(h, count // h):
-                return prefix, (h, count // h)
-        raise self._no_maps(raw.shape)
-
-    def _like_images(self, h: int, w: int) -> bool:
-        """Whether a grid is shaped like the images, to less than a cell."""
-        H, W = self.size
-        return abs(h * W / H - w) < 1
 
     def _no_maps(self, found: Any) -> SalcheckError:
         shape = getattr(found, "shape", found)

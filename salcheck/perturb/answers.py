@@ -1,7 +1,8 @@
 """What the model answers to changed images: each distinct one is forwarded once, a chunk in memory at a time."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,25 @@ from salcheck.network.view import View
 
 Masks = Callable[[Tensor], Tensor]
 Paint = Callable[[Tensor, Tensor], Tensor]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a diagnostic keeps from one method to the next. It belongs to one view: who makes the view makes it, and
+    hands it over for every method.
+
+    scores: what the model answered, by fill and classes, image and mask (`ask`).
+    """
+
+    scores: dict[tuple[str, int, int], list[float]] = field(default_factory=dict)
+    _made: dict[str, object] = field(default_factory=dict)
+
+    def once(self, key: str, make: Callable[[], T]) -> T:
+        """What `make` gives: made when first asked for, then kept under the key."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]  # type: ignore[return-value]  # a key has one maker
 
 
 @dataclass(frozen=True)
@@ -30,20 +50,20 @@ def clean(view: View, classes: Tensor) -> Answers:
     return Answers(view.logits.gather(1, classes), view.logits.softmax(-1).gather(1, classes))
 
 
-def ask(view: View, classes: Tensor, of: Tensor, masks: Masks, paint: Paint, how: str) -> Answers:
+def ask(view: View, memory: Memory, classes: Tensor, of: Tensor, masks: Masks, paint: Paint, how: str) -> Answers:
     """The answers to jobs, each one image of the batch changed under a mask.
 
     classes: (B, M). of: (J,), whose image each job changes. masks(jobs) makes the masks (j, ...) of some jobs (j,),
     paint(of, masks) the images (j, 3, H, W) as the model is fed them: the same for the same image and mask, and so
-    named by `how`. All jobs are one list, run `batch_size` at a time; those whose image and mask were seen before,
-    for this method or another one, are not run again.
+    named by `how`. All jobs are one list, run `batch_size` at a time; those whose image and mask are in the memory of
+    this view, from this method or another one, are not run again.
     """
     jobs = torch.arange(len(of), device=classes.device)
     of = of.to(classes.device)
     marks = in_chunks(len(of), max(view.batch_size, 64), lambda rows: _fingerprint(masks(jobs[rows])))
     named = f"{how} {classes.tolist()}"
     keys = [(named, image, mark) for image, mark in zip(of.tolist(), marks.tolist(), strict=True)]
-    fresh = list({key: job for job, key in enumerate(keys) if key not in view.answers}.values())
+    fresh = list({key: job for job, key in enumerate(keys) if key not in memory.scores}.values())
     if fresh:
         new = jobs[torch.tensor(fresh, device=jobs.device)]
 
@@ -54,8 +74,8 @@ def ask(view: View, classes: Tensor, of: Tensor, masks: Masks, paint: Paint, how
             return torch.cat([logits.gather(1, asked), logits.softmax(-1).gather(1, asked)], dim=1)
 
         rows = view.chunks(len(new), work).tolist()
-        view.answers.update((keys[job], row) for job, row in zip(fresh, rows, strict=True))
-    found = torch.tensor([view.answers[key] for key in keys], device=classes.device)
+        memory.scores.update((keys[job], row) for job, row in zip(fresh, rows, strict=True))
+    found = torch.tensor([memory.scores[key] for key in keys], device=classes.device)
     return Answers(*found.chunk(2, dim=1))
 
 

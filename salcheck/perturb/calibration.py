@@ -8,8 +8,8 @@ others as they were. With p_i the softmax of the class on L_i * image and p that
     compat        L_(i + 1), as the released code has it: never the map that was scored, and all zero for i = 9
     unrectified   L_i at the lowest i of the highest p_i, so that it still chooses where no p_i reaches p
 
-Equal pixels go from the top left. The threshold is chosen on the very image and model that it is used for: whatever
-rewards a high p_i rewards a calibrated map, also one of noise.
+Equal pixels go from the top left. The threshold is chosen on the same image and model as it is used for. A measure that
+rewards a high p_i therefore gives any calibrated map a better score, even a map of noise.
 """
 
 from collections.abc import Callable

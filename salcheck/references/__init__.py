@@ -27,7 +27,7 @@ from salcheck.errors import SalcheckError
 from salcheck.inputs.loader import batches
 from salcheck.inputs.sample import draw, image_seed
 from salcheck.naming import registry
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.network.view import View
 from salcheck.store.provenance import code_of
 
@@ -219,7 +219,9 @@ def _scratch(place: Path) -> Path:
 
 
 def _keep(need: Need, arrays: Mapping[str, np.ndarray], scratch: Path, place: Path, sound: bool) -> Any:
-    """The value, its arrays in files: under their name where they are `sound`, else in files on their way out."""
+    """The value, with its arrays in files: in the cache where they are `sound`, else in a temporary folder that is
+    deleted afterwards.
+    """
     checksums = {f"{CHECKSUM}{file.stem}": np.uint32(_checksum(file)) for file in scratch.glob("*.npy")}
     np.savez(scratch / "arrays.npz", **arrays, **checksums)  # type: ignore[arg-type]
     if not sound:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from salcheck.datasets import Item
 from salcheck.maps.ranking import ranked
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.network.view import View
 
 LAYER = False

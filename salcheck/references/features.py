@@ -13,7 +13,7 @@ from torch import Tensor
 from salcheck.datasets import Item
 from salcheck.errors import SalcheckError
 from salcheck.maps.ranking import ranked
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.network.view import View
 
 LAYER = True

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from salcheck.datasets import Item
+from salcheck.maps.channels import weighted_sum
 from salcheck.maps.ranking import ranked
-from salcheck.methods import gradcam
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.network.view import View
 
 LAYER = True
@@ -27,7 +27,8 @@ class _Maps:
 
     def add(self, view: View, items: Sequence[Item]) -> None:
         sound = view.logits.isfinite().all(-1)
-        self._maps += gradcam.saliency(view, ranked(view.logits)[:, :1])[sound, 0].cpu()
+        alpha = view.grads(ranked(view.logits)[:, :1]).mean(dim=(-2, -1))
+        self._maps += weighted_sum(alpha, view.acts).clamp(min=0)[sound, 0].cpu()
 
     def arrays(self) -> dict[str, np.ndarray]:
         maps = self._maps[:IMAGES]  # the last batch may hold more

@@ -1,4 +1,4 @@
-"""Activations of held-out images to compare a class with, n for each class, and their mean."""
+"""Activations of held-out images that a class is compared with: n images for each class, and the mean of all."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from salcheck.datasets import Item
 from salcheck.maps.ranking import ranked
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.network.view import View
 
 LAYER = True

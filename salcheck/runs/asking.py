@@ -12,7 +12,7 @@ from salcheck.diagnostics import GIVEN
 from salcheck.errors import SalcheckError
 from salcheck.methods import Method
 from salcheck.naming import parameters, registry
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.questions import QUESTIONS, Question
 from salcheck.runs.evaluate import evaluate, summary
 from salcheck.runs.plan import Request, make_run

@@ -20,7 +20,7 @@ from salcheck.inputs.sample import image_seed
 from salcheck.maps.drift import Drift, drift
 from salcheck.maps.ranking import Place, place, ranked, upsample
 from salcheck.methods import Method
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.network.view import View
 
 OVERLAP_PERCENT = 5.0

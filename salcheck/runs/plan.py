@@ -16,7 +16,7 @@ from salcheck.inputs.sample import draw, hold_out
 from salcheck.inputs.truth import required
 from salcheck.methods import Method, controls, fitting, parse_method, the_model
 from salcheck.naming import registry
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.questions import Question
 from salcheck.runs.run import Run
 

@@ -11,7 +11,7 @@ from typing import Any
 from salcheck.datasets import Dataset, Item
 from salcheck.methods import Method
 from salcheck.naming import registry
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.questions import Question, against
 from salcheck.references import References
 from salcheck.store.provenance import code_of

@@ -26,8 +26,9 @@ from salcheck.maps.drift import drift
 from salcheck.maps.notes import Kind, Note
 from salcheck.methods import Method
 from salcheck.network.chunks import out_of_memory
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.network.view import View
+from salcheck.perturb.answers import Memory
 from salcheck.references import References
 from salcheck.runs.classes import classes_of
 from salcheck.runs.run import Run
@@ -94,6 +95,7 @@ class _Part:
     truth: Truth
     views: Mapping[str, View]
     following: Callable[[], View | None]
+    memory: Memory = field(default_factory=Memory)
 
 
 class _Shard:
@@ -230,14 +232,12 @@ class _Shard:
         run, (view, exact), images = self._run, views, [item.key for item in chunk.read]
         stored = [self._stored.get((method.key, image)) for image in images]
         if all(maps is not None for maps in stored):
-            return torch.from_numpy(np.stack([maps for maps in stored if maps is not None])).to(
-                run.model.device
-            ), Rows()
+            known = np.stack([maps for maps in stored if maps is not None])
+            return torch.from_numpy(known).to(run.model.device), Rows()
         references = run.references.values
-        maps = method.saliency(view, classes, references)
-        facts = dict(method.facts(view, classes, references))
+        maps, facts = method.decide(view, classes, references)
         if run.model.amp and self._task.first:
-            facts |= self._drift(exact, classes, method, maps)
+            facts = facts | self._drift(exact, classes, method, maps)
         signatures = [[number(one) for one in row] for row in ranking.signature(maps).cpu().tolist()]
         made = Made(method, images, maps.cpu().numpy(), signatures)
         return maps, Rows(maps=[made], facts=list(_facts(method, run.roles_of(method), images, facts)))
@@ -281,6 +281,7 @@ class _Shard:
             "truth": part.truth,
             "following": part.following,
             "example": self._example,
+            "memory": part.memory,
             "subjects": [
                 Seen(name, view, explain(self._run.subjects[name][1]) if method.needs else own, own)
                 for name, view in part.views.items()

@@ -25,9 +25,10 @@ from salcheck.errors import SalcheckError
 from salcheck.methods import Method
 from salcheck.naming import parameters, registry
 from salcheck.naming.registry import one_line
-from salcheck.network.loading import Model
+from salcheck.network.model import Model
 from salcheck.questions import Question
 from salcheck.runs.explain import NO_CLASS, OVERLAP_PERCENT, Explained
+from salcheck.screen.costs import cost_words
 from salcheck.screen.figures import BRIGHTEST, draw_overlays, draw_sheet, shorten
 from salcheck.store.cache import atomic_write
 
@@ -261,7 +262,7 @@ def print_methods(methods: Sequence[Method]) -> None:
         stdout.print(f"\n{heading}", style="bold")
         for method in members:
             _wrapped(f"{method.name}: {method.help}", indent=2)
-            _wrapped(f"cost {method.module.COST or 'nothing'}; {method.module.SOURCE or 'salcheck'}", indent=4)
+            _wrapped(f"cost {cost_words(method.cost)}; {method.module.SOURCE or 'salcheck'}", indent=4)
             if method.options:
                 _wrapped(", ".join(method.options), indent=4)
 

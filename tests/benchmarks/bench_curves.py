@@ -17,7 +17,9 @@ from torch import Tensor
 from salcheck.diagnostics import deletion, insertion
 from salcheck.inputs.opening import open_data
 from salcheck.methods import parse_method
-from salcheck.network.loading import Model, load_model
+from salcheck.network.loading import load_model
+from salcheck.network.model import Model
+from salcheck.perturb.answers import Memory
 
 QUESTIONS = (deletion, insertion)
 METHODS = ["gradcam", "layercam", "edges"]
@@ -65,8 +67,9 @@ def curves(model: Model, images: Tensor, classes: Tensor, maps: list[Tensor]) ->
     start = time.perf_counter()
     for question in QUESTIONS:
         view = model.view(lambda: images, range(len(images)), BATCH)
+        memory = Memory()
         for one in maps:
-            question.score(view, classes, one, steps=STEPS)
+            question.score(view, classes, one, steps=STEPS, memory=memory)
     return time.perf_counter() - start
 
 

@@ -20,7 +20,8 @@ from salcheck.inputs.opening import open_data
 from salcheck.maps.drift import drift
 from salcheck.maps.ranking import upsample
 from salcheck.methods import parse_method, parse_methods
-from salcheck.network.loading import Model, load_model
+from salcheck.network.loading import load_model
+from salcheck.network.model import Model
 from salcheck.references.features import Features
 
 CLOSED = (

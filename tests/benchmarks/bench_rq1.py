@@ -22,7 +22,8 @@ import torch
 from salcheck.datasets import Dataset
 from salcheck.inputs.opening import open_data
 from salcheck.methods import parse_methods
-from salcheck.network.loading import Model, load_model
+from salcheck.network.loading import load_model
+from salcheck.network.model import Model
 from salcheck.references import References
 from salcheck.references.confusion import Confusion
 from salcheck.runs import evaluate as engine

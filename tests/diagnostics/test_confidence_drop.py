@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from salcheck.diagnostics.confidence_drop import check, score
+from salcheck.diagnostics import confidence_drop
+from salcheck.diagnostics.confidence_drop import check
 from salcheck.errors import SalcheckError
 from salcheck.maps.notes import Kind, Note
 from salcheck.perturb.canvas import canvas
 from salcheck.questions import QUESTIONS
+from tests.diagnostics.memories import with_memory
 from tests.linear import LinearNet, linear_view, red
 from tests.nets import make_images, make_net, make_view
+
+score = with_memory(confidence_drop.score)
 
 PERCENT = (5.0, 30.0)
 CLASS = torch.tensor([[0]])

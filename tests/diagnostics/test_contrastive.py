@@ -3,14 +3,18 @@ import pytest
 import torch
 
 from salcheck.datasets import scenes
-from salcheck.diagnostics.contrastive import check, score
+from salcheck.diagnostics import contrastive
+from salcheck.diagnostics.contrastive import check
 from salcheck.errors import SalcheckError
 from salcheck.maps.notes import Kind, Note
 from salcheck.methods import parse_method
 from salcheck.questions import QUESTIONS
+from tests.diagnostics.memories import with_memory
 from tests.linear import LinearNet, linear_view, red
 from tests.nets import make_images, make_net, make_view
 from tests.planted import plant
+
+score = with_memory(contrastive.score)
 
 ABOVE = torch.tensor([1.0, 1.0, 0.0, 0.0])[:, None].expand(4, 4)
 CLASSES = torch.tensor([[0, 1]])

@@ -8,13 +8,18 @@ from timm.data import create_transform
 from torchvision.transforms import ToTensor
 
 from salcheck.datasets import Dataset, Item, Parts
-from salcheck.diagnostics.counterfactual import roles, score, threshold
+from salcheck.diagnostics import counterfactual
+from salcheck.diagnostics.counterfactual import roles, threshold
 from salcheck.errors import SalcheckError
 from salcheck.inputs.truth import Truth
 from salcheck.maps.notes import Kind, Note
+from salcheck.perturb.answers import Memory
 from salcheck.questions import QUESTIONS, RANDOM, TOP1, TOP2
 from salcheck.runs.asking import parse_question
+from tests.diagnostics.memories import with_memory
 from tests.linear import LinearNet, linear_view
+
+score = with_memory(counterfactual.score)
 
 SIDE = 8
 PERCENT = (100 / 64, 100 * 3 / 64, 25.0, 50.0)  # 1, 3, 16 and 32 of 64 pixels
@@ -233,9 +238,9 @@ def test_what_two_images_mark_together_is_the_same_from_either_side():
 def test_examples_are_the_first_of_the_rival_and_read_once_for_all_methods():
     world = random_world()
     rows, classes = [0, 1, 5, 4], [[0, 2], [1, 2], [2, 0], [1, 2]]
-    view = world.view(rows)
-    first = world.score(rows, classes, view=view)
-    again = world.score(rows, classes, view=view)
+    view, memory = world.view(rows), Memory()
+    first = world.score(rows, classes, view=view, memory=memory)
+    again = world.score(rows, classes, view=view, memory=memory)
     assert world.asked == [0, 2]
     assert world.explained == [([2, 2, 0, 2], [[2, 0], [2, 1], [0, 2], [2, 1]])] * 2
     assert torch.equal(first.values["piou_at"].nan_to_num(-1), again.values["piou_at"].nan_to_num(-1))

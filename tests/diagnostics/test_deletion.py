@@ -6,11 +6,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from salcheck.diagnostics.deletion import check, score
+from salcheck.diagnostics import deletion
+from salcheck.diagnostics.deletion import check
 from salcheck.errors import SalcheckError
 from salcheck.maps.notes import Kind, Note
+from salcheck.perturb.answers import Memory
+from tests.diagnostics.memories import with_memory
 from tests.diagnostics.pixelnets import BETWEEN, CELL, pixel_view, rows, two_cells
 from tests.nets import make_images, make_net, make_view
+
+score = with_memory(deletion.score)
 
 FIRST = torch.tensor([[0]])
 TOPS = torch.tensor([[4], [2], [0]])
@@ -133,10 +138,10 @@ def test_each_distinct_image_runs_once_for_all_methods():
     images, maps = torch.rand(3, 3, 8, 8), torch.rand(3, 1, 8, 8)
     view = pixel_view(images)
     assert len(view.logits) == len(images)  # the images themselves have run
-    ran = []
+    memory, ran = Memory(), []
     for one in (maps, maps.clone(), 2 * maps, 1 - maps):
         before = len(view.net.seen)
-        score(view, FIRST.expand(3, 1), one, steps=5)
+        score(view, FIRST.expand(3, 1), one, steps=5, memory=memory)
         ran.append(len(view.net.seen) - before)
     assert ran == [15, 0, 0, 12]  # a new order: four masks of each image, and a canvas that is known
     assert sum(bool((image == 0).all()) for image in view.net.seen) == 3

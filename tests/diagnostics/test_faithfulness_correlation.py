@@ -5,12 +5,15 @@ import torch
 import torch.nn.functional as F
 
 from salcheck.diagnostics import faithfulness_correlation
-from salcheck.diagnostics.faithfulness_correlation import score
 from salcheck.errors import SalcheckError
 from salcheck.maps.notes import Kind, Note
+from salcheck.perturb.answers import Memory
 from salcheck.runs.asking import parse_question
+from tests.diagnostics.memories import with_memory
 from tests.diagnostics.test_infidelity import CLASSES, Linear, exact, linear_view, random_maps, recorded, resnet_view
 from tests.nets import make_view
+
+score = with_memory(faithfulness_correlation.score)
 
 
 def correlation(view, classes, maps, **parameters):
@@ -106,9 +109,9 @@ def test_undefined_where_the_score_moves_by_rounding_alone(slope, undefined):
 
 
 def test_methods_share_all_forwards():
-    view = linear_view()
+    view, memory = linear_view(), Memory()
     for seed in range(3):
-        correlation(view, CLASSES, random_maps(3, 1, 6, 8, seed=seed), samples=20)
+        correlation(view, CLASSES, random_maps(3, 1, 6, 8, seed=seed), samples=20, memory=memory)
     changed = torch.cat(view.net.fed)
     assert view.net.features == 0  # the whole image drops out of a correlation
     assert len(changed) == 60 == len(changed.flatten(1).unique(dim=0))

@@ -6,12 +6,14 @@ import torch
 import torch.nn.functional as F
 
 from salcheck.diagnostics import _sampled, infidelity
-from salcheck.diagnostics.infidelity import score
 from salcheck.errors import SalcheckError
 from salcheck.maps.notes import Kind, Note
-from salcheck.perturb.answers import clean
+from salcheck.perturb.answers import Memory, clean
 from salcheck.runs.asking import parse_question
+from tests.diagnostics.memories import with_memory
 from tests.nets import make_images, make_net, make_view
+
+score = with_memory(infidelity.score)
 
 CLASSES = torch.tensor([[1], [0], [1]])
 
@@ -196,9 +198,9 @@ def test_squares_lie_anywhere_within_the_picture():
 
 
 def test_methods_share_all_forwards():
-    view = linear_view()
+    view, memory = linear_view(), Memory()
     for seed in range(3):
-        score(view, CLASSES, random_maps(3, 1, 6, 8, seed=seed), samples=20)
+        score(view, CLASSES, random_maps(3, 1, 6, 8, seed=seed), samples=20, memory=memory)
     changed = torch.cat(view.net.fed)
     assert view.net.features == 3
     assert len(changed) == 60 == len(changed.flatten(1).unique(dim=0))

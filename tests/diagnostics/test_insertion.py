@@ -7,12 +7,16 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
-from salcheck.diagnostics import deletion
-from salcheck.diagnostics.insertion import check, score
+from salcheck.diagnostics import deletion, insertion
+from salcheck.diagnostics.insertion import check
 from salcheck.errors import SalcheckError
 from salcheck.maps.notes import Kind, Note
+from salcheck.perturb.answers import Memory
+from tests.diagnostics.memories import with_memory
 from tests.diagnostics.pixelnets import BETWEEN, CELL, pixel_view, rows, two_cells
 from tests.nets import make_net, make_view
+
+score = with_memory(insertion.score)
 
 FIRST = torch.tensor([[0]])
 TOPS = torch.tensor([[4], [2], [0]])
@@ -75,7 +79,7 @@ def test_is_the_deletion_of_the_reversed_order_read_backwards(net, fill):
     """Where all values differ and steps are of equal size, the same pixels are there."""
     images, maps = pictures(), torch.rand(3, 1, 64, 96, generator=torch.Generator().manual_seed(1))
     inserted = score(make_view(net, images), TOPS, maps, steps=6, fill=fill).values
-    removed = deletion.score(make_view(net, images), TOPS, 1 - maps, steps=6, fill=fill).values
+    removed = with_memory(deletion.score)(make_view(net, images), TOPS, 1 - maps, steps=6, fill=fill).values
     assert inserted["inserted"].allclose(removed["removed"].flip(1), atol=1e-6)
     assert inserted["insertion"].allclose(removed["deletion"], atol=1e-6)
 
@@ -86,7 +90,7 @@ def test_what_a_linear_net_gains_it_lost():
     maps = torch.rand(1, 1, 3, 3, generator=torch.Generator().manual_seed(1))
     view = pixel_view(images, normalisation=((0.4,) * 3, (0.25,) * 3))
     gained = score(view, FIRST, maps, fill="zero", output="logit").values["insertion"].item()
-    kept = deletion.score(view, FIRST, maps, fill="zero", output="logit").values["deletion"].item()
+    kept = with_memory(deletion.score)(view, FIRST, maps, fill="zero", output="logit").values["deletion"].item()
     assert gained + kept == pytest.approx(images.sum().item() + 3 * 64 * -0.4 / 0.25, rel=1e-5)
 
 
@@ -102,10 +106,10 @@ def test_each_distinct_image_runs_once_for_all_methods():
     images, maps = torch.rand(3, 3, 8, 8), torch.rand(3, 1, 8, 8)
     view = pixel_view(images)
     assert len(view.logits) == len(images)  # the images themselves have run
-    ran = []
+    memory, ran = Memory(), []
     for one in (maps, maps.clone(), 2 * maps, 1 - maps):
         before = len(view.net.seen)
-        score(view, FIRST.expand(3, 1), one, steps=5, fill="mean")
+        score(view, FIRST.expand(3, 1), one, steps=5, fill="mean", memory=memory)
         ran.append(len(view.net.seen) - before)
     assert ran == [15, 0, 0, 12]
     assert sum(bool((image == 0).all()) for image in view.net.seen) == 3

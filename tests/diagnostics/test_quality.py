@@ -11,11 +11,15 @@ from salcheck.maps.notes import Kind, Note
 from salcheck.maps.ranking import unit
 from salcheck.methods import fakecam
 from salcheck.network.view import FEATURES, View
+from salcheck.perturb.answers import Memory
 from salcheck.perturb.canvas import canvas
 from salcheck.questions import QUESTIONS
 from salcheck.runs.asking import parse_question
+from tests.diagnostics.memories import with_memory
 from tests.nets import make_images, make_net, make_view
 from tests.planted import plant
+
+score = with_memory(quality.score)
 
 SIDE = 12
 READINGS = ("", "_in_loop", "_out_of_loop")
@@ -116,9 +120,7 @@ class InNumpy:
     ],
 )
 def test_equals_the_formula(linear, fill, calibrate_on, mode, output):
-    found = quality.score(
-        linear, CLASSES, MAPS, fill=fill, calibrate_on=calibrate_on, mode=mode, output=output, steps=4
-    )
+    found = score(linear, CLASSES, MAPS, fill=fill, calibrate_on=calibrate_on, mode=mode, output=output, steps=4)
     assert found.levels == [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]
     assert found.notes == [None] * 12
     taken = []
@@ -145,7 +147,7 @@ def test_a_case_by_hand():
     weights[0, 0] = torch.tensor([-1.0, -1.0, 2.0, 2.0]) / 4  # logits 2 for the class, 0 for two others
     view = make_view(Linear(weights.flatten(1)), images)
     maps = torch.tensor([1.0, 2.0, 3.0, 4.0]).expand(1, 1, 4, 4)
-    found = quality.score(view, torch.tensor([[0]]), maps, output="logit", steps=2).values
+    found = score(view, torch.tensor([[0]]), maps, output="logit", steps=2).values
     # The mask is 0, 1/3, 2/3, 1 by column, and the columns give 0 - 1/3 + 4/3 + 2. Up to 30 % only the first column
     # goes, which is zero anyway; then 2 and 4 pixels of -1/12, 1, 3 and 4 of the third column's 1/3, 2 of 1/2.
     top = 3 + 4 / 12
@@ -171,7 +173,7 @@ def test_out_of_the_loop_is_chosen_on_the_other_canvas():
     labels = make_view(net, images).labels
     view = View(net, FEATURES, lambda: images, (4, 4), [0], labels, normalisation=((-2.0,) * 3, (1.0,) * 3))
     maps = torch.arange(1.0, 17).reshape(1, 1, 4, 4)
-    found = quality.score(view, torch.tensor([[0]]), maps, fill="mean", calibrate_on="zero", steps=1).values
+    found = score(view, torch.tensor([[0]]), maps, fill="mean", calibrate_on="zero", steps=1).values
     assert float(found["kept_in_loop"]) == float(found["kept"]) == 15 / 16
     assert float(found["kept_out_of_loop"]) == 2 / 16
     assert float(found["change_out_of_loop"]) == float(found["through"][0, 9] - view.logits.softmax(-1)[0, 0])
@@ -183,7 +185,7 @@ def test_equal_pixels_go_in_a_random_order():
     weights = torch.zeros(3, 3, 16)
     weights[0, 0] = 2.0 ** torch.arange(16)
     view, classes = make_view(Linear(weights.flatten(1)), torch.ones(1, 3, 4, 4)), torch.tensor([[0]])
-    found = quality.score(view, classes, fakecam.saliency(view, classes), output="logit", steps=1).values
+    found = score(view, classes, fakecam.saliency(view, classes), output="logit", steps=1).values
     drawn = torch.randperm(16, generator=torch.Generator().manual_seed(0)).tolist()
     drawn.remove(0)  # of the lowest value, it goes first
     for i, value in enumerate(found["through"][0].long().tolist()):
@@ -195,7 +197,7 @@ def test_equal_pixels_go_in_a_random_order():
 def test_what_stays_the_same_neither_rises_nor_falls():
     """An image of the mean colour, seen through any map on the mean colour."""
     view = make_view(Linear(draw(3, 48, seed=2)), torch.zeros(1, 3, 4, 4))
-    found = quality.score(view, torch.tensor([[1]]), draw(1, 1, 4, 4), steps=1).values
+    found = score(view, torch.tensor([[1]]), draw(1, 1, 4, 4), steps=1).values
     for name in ("change", "api", "apd", "ir", "dr", "api_relative", "apd_relative"):
         for suffix in READINGS:
             assert float(found[name + suffix]) == 0
@@ -220,7 +222,7 @@ def noise(scenes_model):
     """What maps of noise get on scenes, and the score of each."""
     view, _, _ = plant(scenes_model, scenes.open_dataset(None, scenes_model.labels, 0).items[:COUNT])
     classes = view.logits.argmax(-1)[:, None]
-    return quality.score(view, classes, NOISE, steps=2).values, view.logits.softmax(-1).gather(1, classes)[:, 0]
+    return score(view, classes, NOISE, steps=2).values, view.logits.softmax(-1).gather(1, classes)[:, 0]
 
 
 def test_the_measures_of_an_image_add_up(noise):
@@ -253,9 +255,11 @@ def test_the_areas_are_those_of_the_diagnostics(net):
     view, maps = make_view(net, make_images(3, 64)), NOISE[:3]
     classes = torch.tensor([[2], [0], [5]])
     for output in ("softmax", "logit"):
-        found = quality.score(view, classes, maps, output=output, steps=7).values
+        found = score(view, classes, maps, output=output, steps=7).values
         for diagnostic, name in ((insertion, "insertion"), (deletion, "deletion")):
-            alone = diagnostic.score(make_view(net, make_images(3, 64)), classes, maps, output=output, steps=7)
+            alone = with_memory(diagnostic.score)(
+                make_view(net, make_images(3, 64)), classes, maps, output=output, steps=7
+            )
             assert torch.allclose(found[name], alone.values[name], atol=1e-5)
         assert not torch.allclose(found["insertion"], found["deletion"], atol=1e-2)
 
@@ -264,25 +268,25 @@ def test_a_mask_that_hides_nothing_changes_nothing(net):
     """Ones but for one pixel: no decrease to speak of, which looks like a perfect map (spec 6.7)."""
     view = make_view(net, make_images(3, 64))
     classes = torch.tensor([[2], [0], [5]])
-    found = quality.score(view, classes, fakecam.saliency(view, classes), steps=1).values
+    found = score(view, classes, fakecam.saliency(view, classes), steps=1).values
     assert found["change"].abs().max() < 0.02
     assert found["mask_mean"].tolist() == pytest.approx([1 - 1 / 64**2] * 3)
     assert found["kept"].tolist() == pytest.approx([1 - 1 / 64**2] * 3)
     centre = torch.zeros(3, 1, 64, 64)
     centre[..., 32, 32] = 1
-    assert quality.score(view, classes, centre, steps=1).values["apd"].max() > 0.1
+    assert score(view, classes, centre, steps=1).values["apd"].max() > 0.1
 
 
 def test_a_map_counts_by_its_own_lowest_and_highest_value(net):
     """Negative values are part of it."""
     view, classes = make_view(net, make_images(3, 64)), torch.tensor([[2], [0], [5]])
     signed = (draw(3, 1, 64, 64, seed=4) * 256).round() / 256  # so that the sum below is exact
-    found = quality.score(view, classes, signed, steps=2).values
-    moved = quality.score(view, classes, 4 * signed + 5, steps=2).values
+    found = score(view, classes, signed, steps=2).values
+    moved = score(view, classes, 4 * signed + 5, steps=2).values
     for name in ("through", "mask_mean_in_loop", "change_out_of_loop"):
         assert torch.allclose(found[name], moved[name], atol=1e-5)
     assert torch.allclose(found["mask_mean"], unit(signed[:, 0]).mean((-2, -1)))
-    positive = quality.score(view, classes, signed.clamp(min=0), steps=2).values
+    positive = score(view, classes, signed.clamp(min=0), steps=2).values
     assert not torch.allclose(found["through"], positive["through"], atol=1e-3)
 
 
@@ -290,7 +294,7 @@ def test_blank_maps_have_no_score_and_leave_the_others_theirs(net):
     view, classes = make_view(net, make_images(5, 64)), torch.tensor([[2], [0], [5], [1], [3]])
     maps = torch.cat([torch.ones(1, 1, 4, 4), NOISE[:2], -NOISE[2:3], NOISE[3:4]])
     maps[4, 0, 1, 1] = torch.nan
-    scores = quality.score(view, classes, maps, steps=2)
+    scores = score(view, classes, maps, steps=2)
     assert scores.notes == [
         Note(Kind.BLANK, "constant"),
         None,
@@ -298,7 +302,7 @@ def test_blank_maps_have_no_score_and_leave_the_others_theirs(net):
         Note(Kind.BLANK, "no positive value"),
         Note(Kind.BLANK, "not finite"),
     ]
-    alone = quality.score(view.part([1, 2]), classes[1:3], NOISE[:2], steps=2)
+    alone = score(view.part([1, 2]), classes[1:3], NOISE[:2], steps=2)
     for name, values in scores.values.items():
         assert values[[0, 3, 4]].isnan().all()
         assert torch.allclose(values[1:3], alone.values[name], atol=1e-5), name
@@ -310,14 +314,14 @@ def test_all_metrics_of_the_question_and_no_others(noise):
 
 def test_a_map_costs_twenty_images_the_same_map_none_and_a_blank_one_one_on_each_canvas(net):
     view, spent = make_view(net, make_images(2, 64)), []
-    plain, classes = view.forward, torch.tensor([[2], [0]])
+    plain, memory, classes = view.forward, Memory(), torch.tensor([[2], [0]])
     view.forward = lambda images: spent.append(len(images)) or plain(images)
 
     def cost(maps, mode="intended"):
         for diagnostic in (insertion, deletion):  # what they ask is not asked again
-            diagnostic.score(view, classes, maps, steps=3)
+            diagnostic.score(view, classes, maps, steps=3, memory=memory)
         spent.clear()
-        quality.score(view, classes, maps, steps=3, mode=mode)
+        score(view, classes, maps, steps=3, mode=mode, memory=memory)
         assert max(spent, default=0) <= view.batch_size
         return sum(spent)
 

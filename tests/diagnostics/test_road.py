@@ -4,11 +4,16 @@ import pytest
 import torch
 from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 
-from salcheck.diagnostics.road import check, score
+from salcheck.diagnostics import road
+from salcheck.diagnostics.road import check
 from salcheck.errors import SalcheckError
 from salcheck.maps.notes import Kind, Note
+from salcheck.perturb.answers import Memory
+from tests.diagnostics.memories import with_memory
 from tests.diagnostics.pixelnets import BETWEEN, CELL, pixel_view, two_cells
 from tests.nets import make_net, make_view
+
+score = with_memory(road.score)
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__")  # grad-cam gives NumPy a tensor
 FIRST = torch.tensor([[0]])
@@ -187,10 +192,10 @@ def test_the_same_mask_is_the_same_image_for_every_method_and_runs_once():
     images, maps = pictures(2, 20, 30), maps_of(2, 20, 30)
     view = pixel_view(images)
     assert len(view.logits) == len(images)  # the images themselves have run
-    ran = []
+    memory, ran = Memory(), []
     for one in (maps, 2 * maps, 1 - maps):
         before = len(view.net.seen)
-        score(view, FIRST.expand(2, 1), one)
+        score(view, FIRST.expand(2, 1), one, memory=memory)
         ran.append(len(view.net.seen) - before)
     assert ran == [12, 0, 0]  # what is least relevant to the negative is most relevant to the map
 

@@ -145,10 +145,10 @@ def test_random_contrast_is_seeded_by_image_and_class(net, images):
 def test_facts_count_what_was_decided(net, images):
     view = make_view(net, images, LAYER)
     reference = confusion({(0, 3): 1, (3, 5): 1, (1, 6): 1, (6, 1): 1, (5, 0): 1, (2, 4): 1})
-    facts = parse_method("case").facts(view, CLASSES, reference)
+    facts = parse_method("case").decide(view, CLASSES, reference)[1]
     assert facts["rival_in_contrast"].tolist() == [[True, False], [True, True], [False, False]]
     assert not facts["class_not_in_reference"].any()
-    assert "class_not_in_reference" not in parse_method("case:contrast=logits").facts(view, CLASSES)
+    assert "class_not_in_reference" not in parse_method("case:contrast=logits").decide(view, CLASSES)[1]
     chosen, _ = case.contrast_classes(view, CLASSES, "confusion", 1, "", reference)
     g = view.grads(torch.arange(7).expand(3, 7)).double().mean(dim=(-2, -1))
     rows = torch.arange(3)[:, None]
@@ -215,7 +215,7 @@ def test_only_if_positive_leaves_the_others_alone(net, images, pooled, subtract)
     view = make_view(net, images, LAYER)
     changed = {"contrast": "logits", "pooled": pooled, "subtract": subtract}
     options = {"k": 1, "against": "", **changed, "reference": {}}
-    negative = case.facts(view, CLASSES, **options, only_if_positive=True)["negative_dot"]
+    negative = case.decide(view, CLASSES, **options, only_if_positive=True)[1]["negative_dot"]
     assert negative.any() and not negative.all()
     always = case.saliency(view, CLASSES, **options)
     maps = case.saliency(view, CLASSES, **options, only_if_positive=True)
@@ -232,7 +232,7 @@ def test_negative_dots_are_those_of_the_gradients_that_are_projected(net, images
     every = view.grads(torch.arange(7).expand(3, 7)).double()
     pairs = torch.arange(7).expand(3, 7)
     facts = [
-        case.facts(view, pairs, contrast="explicit", k=1, against="3", pooled=pooled, reference={})["negative_dot"]
+        case.decide(view, pairs, contrast="explicit", k=1, against="3", pooled=pooled, reference={})[1]["negative_dot"]
         for pooled in (True, False)
     ]
     means = every.mean(dim=(-2, -1))
@@ -267,7 +267,7 @@ def test_least_takes_the_other_end_of_the_confusion_row(net, images):
     chosen, fallback = case.contrast_classes(view, CLASSES, "least", 2, "", reference)
     assert torch.equal(chosen, torch.stack([CLASSES + 1, CLASSES + 2], dim=-1) % 7)
     assert not fallback.any()
-    facts = parse_method("case:contrast=least").facts(view, CLASSES, reference)
+    facts = parse_method("case:contrast=least").decide(view, CLASSES, reference)[1]
     assert not facts["class_not_in_reference"].any()
 
 
@@ -278,7 +278,7 @@ def test_least_falls_back_to_the_lowest_logits(net, images):
     for b, row in enumerate(CLASSES.tolist()):
         for m, u in enumerate(row):
             assert chosen[b, m].tolist() == [v for v in view.logits[b].argsort().tolist() if v != u][:2]
-    assert parse_method("case:contrast=least").facts(view, CLASSES)["class_not_in_reference"].all()
+    assert parse_method("case:contrast=least").decide(view, CLASSES)[1]["class_not_in_reference"].all()
 
 
 def test_a_model_of_one_class_has_nothing_to_contrast(net):
@@ -287,5 +287,5 @@ def test_a_model_of_one_class_has_nothing_to_contrast(net):
 
 
 def test_a_class_that_is_its_own_only_contrast_is_counted(net, images):
-    facts = parse_method("case:contrast=explicit,against=3").facts(make_view(net, images, LAYER), CLASSES)
+    facts = parse_method("case:contrast=explicit,against=3").decide(make_view(net, images, LAYER), CLASSES)[1]
     assert facts["no_contrast"].tolist() == [[False, True], [False, False], [False, False]]

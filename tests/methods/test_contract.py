@@ -12,11 +12,13 @@ from PIL import Image
 from salcheck.datasets import Dataset, Item
 from salcheck.errors import SalcheckError
 from salcheck.methods import controls, parse_method, parse_methods
+from salcheck.methods._cost import Cost, M
 from salcheck.naming import registry
 from salcheck.network.labels import Labels
-from salcheck.network.loading import resolve_layer
-from salcheck.network.view import FEATURES, View
+from salcheck.network.layers import resolve_layer
+from salcheck.network.view import FEATURES
 from tests.held_out import held_out
+from tests.methods.counting import check_cost, metered
 from tests.nets import FAMILIES, SIDES, make_images, make_net, make_view
 
 METHODS = registry.names("methods")
@@ -31,6 +33,13 @@ SHORT = {
     "rise": "rise:masks=12",
     "smoothgrad": "smoothgrad:samples=3",
     "smoothgradcampp": "smoothgradcampp:samples=3",
+}
+
+
+QUICK = {
+    *("cam", "case", "diffcam", "difference", "eigencam", "eigengradcam", "finercam", "gradcam", "gradcampp"),
+    *("hirescam", "lafam", "layercam", "liftcam", "relevancecam", "scout", "xgradcam"),
+    *("center", "edges", "random"),
 }
 
 
@@ -70,6 +79,11 @@ def cut(request, tmp_path_factory):
     return Cut(request.param, tmp_path_factory.mktemp(request.param))
 
 
+@pytest.fixture(scope="module")
+def resnet_cut(tmp_path_factory):
+    return Cut("test_resnet", tmp_path_factory.mktemp("resnet"))
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_maps_are_finite_float32_grids_or_pixels(cut, name):
     method = cut.method(name)
@@ -89,6 +103,16 @@ def test_a_map_depends_on_its_image_and_class_alone(cut, name):
     alone = cut.maps(method, rows=[1], classes=CLASSES[1:2, 2:3], seeds=[1])
     scale = together.abs().amax(dim=(-2, -1)).clamp(min=1e-12)[..., None, None]
     assert torch.allclose((together / scale)[1:2, 2:3], alone / scale[1:2, 2:3], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if hasattr(parse_method(name).module, "decide")])
+def test_what_a_method_decides_comes_with_its_maps(cut, name):
+    method = cut.method(name)
+    view = make_view(cut.net, cut.images, cut.layer)
+    maps, facts = method.decide(view, CLASSES, cut.references(method))
+    assert torch.equal(maps, cut.maps(method))
+    assert facts
+    assert all(values.shape == CLASSES.shape for values in facts.values())
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -122,66 +146,75 @@ def test_only_methods_that_say_so_are_blind_to_the_class(cut, name):
     assert blind == getattr(method.module, "BLIND", False)
 
 
-class Counting(View):
-    """A view that counts what a method costs."""
-
-    def __init__(self, *args):
-        super().__init__(*args)
-        self.spent = {"forwards": 0, "backwards": 0, "head forwards": 0, "head backwards": 0}
-
-    def forward(self, images):
-        self.spent["forwards"] += len(images)
-        return super().forward(images)
-
-    def again(self, images, of):
-        self.spent["forwards"] += len(images)
-        other = super().again(images, of)
-        view = Counting(other.net, cut_layer(other), lambda: images, other.size, other.seeds, other.labels)
-        view.spent = self.spent
-        return view
-
-    def head(self, acts, of=None):
-        self.spent["head forwards"] += len(acts)
-        self.spent["head backwards"] += len(acts) * acts.requires_grad
-        return super().head(acts, of)
-
-    def vjp(self, weights):
-        self.spent["head backwards"] += weights.shape[0] * weights.shape[1]
-        return super().vjp(weights)
-
-    def _differentiate(self, images, classes):
-        self.spent["forwards"] += len(images)
-        self.spent["backwards"] += classes.numel()
-        return super()._differentiate(images, classes)
-
-
-def cut_layer(view):
-    return view._layer
-
-
-def stated(cost, **names):
-    """The numbers that a COST line states, by unit."""
-    terms = re.findall(r"([^,]+?) ((?:head )?(?:forwards|backwards))(?:, |$)", cost)
-    assert ", ".join(" ".join(term) for term in terms) == cost
-    return {unit: eval(amount, {"__builtins__": {}}, names) for amount, unit in terms}
-
-
 @pytest.mark.parametrize("name", METHODS)
 def test_the_cost_is_what_it_says(cut, name):
     method = cut.method(name)
-    images = cut.images[:1]
-    labels = Labels([f"class {i}" for i in range(7)])
-    view = Counting(cut.net, cut.layer, lambda: images, (cut.side, cut.side), [0], labels)
-    C, h, w = view.acts.shape[1:]
-    _ = view.affine
-    view.spent.update(dict.fromkeys(view.spent, 0))
-    method.saliency(view, CLASSES[:1], cut.references(method))
-    expected = stated(method.module.COST, C=C, h=h, w=w, M=3, **method.parameters)
-    for unit, spent in view.spent.items():
-        at_most = expected.get(unit, 0)
-        assert spent <= at_most
-        if unit in ("forwards", "backwards"):
-            assert spent >= 0.7 * at_most  # dead channels and windows beyond the border are left out
+    references = cut.references(method)
+    check_cost(cut, method.cost, method.parameters, lambda view: method.saliency(view, CLASSES[:1], references))
+
+
+def twice_through_the_head(view):
+    acts = view.acts.clone().requires_grad_()
+    scores = view.head(acts).sum(0)
+    (first,) = torch.autograd.grad(scores[0], acts, retain_graph=True)
+    return first + torch.autograd.grad(scores[1], acts)[0]
+
+
+def all_classes_in_one_call(view):
+    acts = view.acts.clone().requires_grad_()
+    scores = view.head(acts)[0]
+    return torch.autograd.grad(scores, acts, torch.eye(len(scores)), is_grads_batched=True)[0]
+
+
+def other_weights_of_the_shared_graph(view):
+    return view.grads(CLASSES[:1]), view.vjp(torch.ones(1, 1, 7))
+
+
+def backward_of_the_shared_graph(view):
+    view._pass.scores.sum().backward(retain_graph=True)
+    view._pass.scores.sum().backward(retain_graph=True)
+
+
+def the_network_past_the_view(view):
+    images = view.images.clone().requires_grad_()
+    view.net(images).sum().backward()
+
+
+def the_head_past_the_view(view):
+    return view.net.forward_head(view.net.forward_features(view.images))
+
+
+@pytest.mark.parametrize(
+    ("lie", "stated"),
+    [
+        (twice_through_the_head, Cost(head_forwards=1, head_backwards=1)),
+        (all_classes_in_one_call, Cost(head_forwards=1, head_backwards=M)),
+        (other_weights_of_the_shared_graph, Cost(head_backwards=M)),
+        (backward_of_the_shared_graph, Cost(head_backwards=1)),
+        (the_network_past_the_view, Cost(forwards=1)),
+        (the_network_past_the_view, Cost(backwards=1)),
+        (the_head_past_the_view, Cost()),
+    ],
+)
+def test_a_method_that_states_too_little_is_caught(resnet_cut, lie, stated):
+    with pytest.raises(AssertionError, match="spent"):
+        check_cost(resnet_cut, stated, {}, lie)
+
+
+@pytest.mark.parametrize(("name", "spent"), [("gradcam", 3), ("case", 6), ("scout", 7)])
+def test_backwards_of_the_head_are_counted_on_every_network(cut, name, spent):
+    method = cut.method(name)
+    view = make_view(cut.net, cut.images[:1], cut.layer)
+    with metered(cut.net) as meter:
+        method.saliency(view, CLASSES[:1], cut.references(method))
+    assert meter.spent["head_backwards"] == spent
+
+
+def test_the_honest_cost_of_the_same_methods_is_not(resnet_cut):
+    check_cost(resnet_cut, Cost(head_forwards=1, head_backwards=2), {}, twice_through_the_head)
+    check_cost(resnet_cut, Cost(head_forwards=1, head_backwards=7), {}, all_classes_in_one_call)
+    check_cost(resnet_cut, Cost(head_backwards=M + 1), {}, other_weights_of_the_shared_graph)
+    check_cost(resnet_cut, Cost(forwards=1, backwards=1), {}, the_network_past_the_view)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -192,14 +225,13 @@ def test_every_method_says_what_it_is(name):
     assert first.endswith(".")
     method = parse_method(name)
     assert method.control or re.search(r"\d{4}", method.module.SOURCE)
-    assert isinstance(method.module.COST, str)
+    known = {"M", "C", "h", "w", *method.parameters}
+    assert {symbol.name for amount in method.cost.terms.values() for symbol in amount.free_symbols} <= known
 
 
 def test_groups_of_methods_are_words():
     assert [m.name for m in parse_methods(["all"])] == METHODS
-    quick = {m.name for m in parse_methods(["quick"])}
-    assert {"gradcam", "case", "diffcam", "random"} <= quick
-    assert not quick & {"scorecam", "rise", "gradient", "ablationcam", "libracam"}
+    assert {m.name for m in parse_methods(["quick"])} == QUICK
 
 
 def test_the_three_controls_are_controls():

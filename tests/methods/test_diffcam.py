@@ -49,7 +49,7 @@ def maps_of(view, spec, reference, classes=CLASSES):
 
 
 def facts_of(view, spec, reference, classes=CLASSES):
-    return diffcam.facts(view, classes, **parse_method(spec).parameters, reference=reference)
+    return diffcam.decide(view, classes, **parse_method(spec).parameters, reference=reference)[1]
 
 
 def plain(z, references, matrix="full", alpha=1e-3):
@@ -84,7 +84,8 @@ def cosine(a, b):
 def weights(view, spec, reference):
     """w (B, M, D)."""
     parameters = {k: v for k, v in parse_method(spec).parameters.items() if k not in ("centred", "relu")}
-    return diffcam._directions(view, CLASSES, **parameters, reference=reference).weights.float()
+    asked = diffcam.Comparison(**parameters)
+    return diffcam._directions(view, CLASSES, asked, reference["features"]).weights.float()
 
 
 # The formula, for each group of references and each matrix
@@ -332,7 +333,7 @@ def planted(count):
     acts = values.double().mean(0)[None, :, None, None].repeat(1, 1, 4, 4)
     acts[0, 0, 1, 2] = 1.0
     acts[0, 1, 3, 0] += 16 * values[:, 1].std()
-    view = SimpleNamespace(notes={}, acts=acts.float(), prefix=torch.zeros(1, 0, 12), net=None, labels=Labels(["a"]))
+    view = SimpleNamespace(acts=acts.float(), prefix=torch.zeros(1, 0, 12), net=None, labels=Labels(["a"]))
     return view, {"features": Features(values, torch.zeros(count, 1, dtype=torch.long))}
 
 

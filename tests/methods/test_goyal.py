@@ -1,5 +1,6 @@
 """Swaps of cells against a loop that runs the head on one changed map after another."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from salcheck.errors import SalcheckError
 from salcheck.methods import difference, goyal, parse_method
 from salcheck.network.labels import Labels
-from salcheck.network.loading import resolve_layer
+from salcheck.network.layers import resolve_layer
 from salcheck.references.exemplars import Exemplars
 from tests.held_out import held_out
 from tests.linear import LinearNet, linear_view
@@ -148,7 +149,7 @@ def test_a_cell_of_the_rival_is_found_where_it_was_planted():
     acts[0, 0] = 1.0
     acts[0, 0, 1, 2] = 9.0
     object.__setattr__(view._pass.leaf, "data", acts)
-    view.__dict__["_pass"] = view._pass.__class__(acts, view._pass.leaf, net.forward_head(acts))
+    view.__dict__["_pass"] = dataclasses.replace(view._pass, raw=acts, scores=net.forward_head(acts))
     others = torch.zeros(3, *acts.shape[1:])
     others[1, 1] = 1.0
     reference = {"exemplars": Exemplars(others, torch.ones(3, 1, dtype=torch.bool))}

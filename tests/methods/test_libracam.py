@@ -124,7 +124,7 @@ def test_equals_the_formula(name, layer, parameters):
     view = make_view(net, make_images(side=side), layer)
     method = parse_method("libracam:n=4," + ",".join(f"{k}={v}" for k, v in asked.items()))
     references = {need.key: library for need in method.needs}
-    maps, facts = method.saliency(view, CLASSES, references), method.facts(view, CLASSES, references)
+    maps, facts = method.decide(view, CLASSES, references)
     asked.pop("against")
     for b, row in enumerate(CLASSES.tolist()):
         for m, u in enumerate(row):
@@ -160,7 +160,7 @@ def test_at_a_pooled_linear_head_it_is_the_difference_of_two_class_activation_ma
 
 def completeness_errors(view, library, against):
     method = parse_method(f"libracam:against={against},calibrate=none,rejection=false")
-    return method.facts(view, CLASSES, {need.key: library for need in method.needs})["completeness_error"]
+    return method.decide(view, CLASSES, {need.key: library for need in method.needs})[1]["completeness_error"]
 
 
 @pytest.mark.parametrize("against", ["zero", "mean"])
@@ -173,7 +173,7 @@ def test_the_completeness_error_is_that_of_the_logits(net, images, against):
         missed = InNumpy(net, view, b, u).base(activations.double().numpy()).sum() - change
         assert float(error[b, m]) == pytest.approx(abs(missed / change), rel=1e-3)
         assert abs(missed / change) > 0.01
-    assert "completeness_error" not in parse_method("libracam:calibrate=none,rejection=false").facts(view, CLASSES)
+    assert "completeness_error" not in parse_method("libracam:calibrate=none,rejection=false").decide(view, CLASSES)[1]
 
 
 def test_a_reference_that_is_the_image_itself_gives_zeros(net, images):
@@ -247,10 +247,10 @@ def test_without_any_reference_zero_serves_and_is_counted(net, images):
     assert torch.equal(some[1, 1], zero[1, 1])
     assert not torch.allclose(some[0], zero[0], atol=1e-2)
     method = parse_method("libracam:n=4")
-    lacking = method.facts(view, CLASSES, {need.key: library for need in method.needs})["no_reference"]
+    lacking = method.decide(view, CLASSES, {need.key: library for need in method.needs})[1]["no_reference"]
     assert lacking.tolist() == [[False, False], [False, True], [False, False]]
-    assert method.facts(make_view(net, images, INNER), CLASSES)["no_reference"].all()
-    assert not parse_method("libracam:against=zero").facts(view, CLASSES)["no_reference"].any()
+    assert method.decide(make_view(net, images, INNER), CLASSES)[1]["no_reference"].all()
+    assert not parse_method("libracam:against=zero").decide(view, CLASSES)[1]["no_reference"].any()
 
 
 def test_facts_cost_no_second_map(net, images, monkeypatch):
@@ -259,16 +259,11 @@ def test_facts_cost_no_second_map(net, images, monkeypatch):
     monkeypatch.setattr(View, "forward", lambda self, images: spent.append(len(images)) or forward(self, images))
     view, method, library = make_view(net, images, INNER), parse_method("libracam:n=4"), library_of(net, INNER)
     references = {need.key: library for need in method.needs}
-    method.saliency(view, CLASSES, references)
+    facts = method.decide(view, CLASSES, references)[1]
     there = (library.index[CLASSES] >= 0).sum(-1).clamp(min=1)
     assert sum(spent) == int(there.sum()) + 6 * 10
-    facts = method.facts(view, CLASSES, references)
-    assert sum(spent) == int(there.sum()) + 6 * 10
-    alone = method.facts(make_view(net, images, INNER), CLASSES, references)
-    assert facts.keys() == alone.keys()
-    assert all(torch.equal(facts[name], alone[name]) for name in facts)
     assert ((facts["references_kept"] >= 1) & (facts["references_kept"] <= there)).all()
-    other = method.facts(view, CLASSES.flip(1), references)
+    other = method.decide(view, CLASSES.flip(1), references)[1]
     assert torch.equal(other["references_kept"], facts["references_kept"].flip(1))
 
 

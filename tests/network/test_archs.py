@@ -4,7 +4,7 @@ import torch
 
 from salcheck.naming import registry
 from salcheck.network.archs import ARCHS, paper_layers
-from salcheck.network.loading import resolve_layer
+from salcheck.network.layers import resolve_layer
 from salcheck.network.view import FEATURES
 from tests.nets import make_images, make_net, make_view
 

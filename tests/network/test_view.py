@@ -1,9 +1,8 @@
 import pytest
-import timm
 import torch
 
 from salcheck.errors import SalcheckError
-from salcheck.network.loading import resolve_layer
+from salcheck.network.layers import resolve_layer
 from salcheck.network.view import FEATURES
 from tests.nets import FAMILIES, HEADLESS, SIDES, make_images, make_net, make_view
 
@@ -71,57 +70,6 @@ def test_at_a_pooled_linear_head_the_gradient_is_the_classifier_row_over_the_gri
     assert torch.allclose(view.grads(classes), expected[..., None, None].expand(3, 2, -1, h, w), atol=1e-7)
 
 
-def test_tokens_and_channels_last_become_the_grid_they_are():
-    vit = make_net("test_vit")
-    view = make_view(vit, make_images(side=160), resolve_layer(vit, FEATURES))
-    assert view.acts.shape[-2:] == vit.patch_embed.grid_size
-    swin = make_net("swin_tiny_patch4_window7_224")
-    images = make_images()
-    view = make_view(swin, images)
-    assert torch.equal(view.acts, swin.forward_features(images).permute(0, 3, 1, 2))
-
-
-def test_tokens_of_an_image_that_is_not_square_are_in_its_rows():
-    vit, images = make_net("test_vit"), make_images(side=160)[..., :96]
-    kept = []
-    vit.blocks[5].norm1.register_forward_hook(lambda module, args, out: kept.append(out))
-    view = make_view(vit, images, "blocks.5.norm1")
-    assert view.acts.shape[-2:] == (10, 6)
-    for i, j in [(0, 5), (9, 0), (3, 2)]:
-        assert torch.equal(view.acts[..., i, j], kept[0][:, 1 + 6 * i + j])
-    assert torch.equal(view.prefix, kept[0][:, :1])
-    assert torch.allclose(view.head(view.acts), view.logits, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["test_vit", "test_vit3"])  # one has a grid there, the other tokens
-def test_patches_before_other_tokens_join_them_have_no_prefix(name):
-    vit, images = make_net(name), make_images(side=SIDES[name])
-    view = make_view(vit, images, "patch_embed")
-    patches = vit.patch_embed(images)
-    assert torch.equal(view.acts.flatten(2).mT, patches.reshape(3, -1, vit.embed_dim))
-    assert view.prefix.shape == (3, 0, vit.embed_dim)
-    assert torch.allclose(view.head(view.acts), view.logits, atol=1e-5)
-
-
-def test_registers_come_before_the_grid_too():
-    vit = timm.create_model("test_vit", num_classes=7, depth=1, reg_tokens=4).eval()
-    view = make_view(vit, make_images(side=160), "blocks.0.norm1")
-    assert view.prefix.shape == (3, 5, 64)
-    assert view.acts.shape == (3, 64, 10, 10)
-
-
-def test_a_token_is_seen_that_the_model_does_not_name():
-    """PiT, VOLO and CoaT have no `num_prefix_tokens`."""
-    vit, images = make_net("test_vit3"), make_images(side=80)
-    named = make_view(vit, images, "blocks.1.norm1")
-    acts, prefix = named.acts, named.prefix
-    vit.num_prefix_tokens = 0
-    unnamed = make_view(vit, images, "blocks.1.norm1")
-    assert prefix.shape == (3, 1, 32)
-    assert torch.equal(unnamed.acts, acts)
-    assert torch.equal(unnamed.prefix, prefix)
-
-
 @pytest.mark.parametrize("name", HEADLESS)
 def test_a_model_without_classes_gives_its_features_and_refuses_scores(name):
     net, images = make_net(name, classes=0), make_images(side=SIDES.get(name, 56))
@@ -133,16 +81,6 @@ def test_a_model_without_classes_gives_its_features_and_refuses_scores(name):
     for ask in (lambda: view.logits, lambda: view.grads(torch.zeros(3, 1, dtype=torch.long))):
         with pytest.raises(SalcheckError, match="no classes"):
             ask()
-
-
-def test_channels_are_told_from_rows_layer_by_layer():
-    convnext, swin = make_net("test_convnext"), make_net("swin_tiny_patch4_window7_224")
-    inner = make_view(convnext, make_images(side=160), "stages.1.blocks.0.norm")  # channels last in a net that is not
-    assert inner.acts.shape[1] == convnext.stages[1].blocks[0].norm.normalized_shape[0]
-    patches = make_view(swin, make_images(), "patch_embed.proj")  # channels first in a net that is not
-    assert patches.acts.shape[1] == swin.patch_embed.proj.out_channels
-    for view in (inner, patches):
-        assert torch.allclose(view.head(view.acts), view.logits, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -190,30 +128,6 @@ def test_noise_belongs_to_image_and_class():
     again = make_view(net, images[2:], seeds=[13]).uniform(torch.tensor([[0]]), (4, 4))
     assert torch.equal(noise[2, 1], again[0, 0])
     assert len({tuple(one.flatten().tolist()) for one in noise.flatten(0, 1)}) == 6
-
-
-@pytest.mark.parametrize(("name", "layer"), [("swin_tiny_patch4_window7_224", "layers.0.blocks.0.attn")])
-def test_windows_are_no_images(name, layer):
-    with pytest.raises(SalcheckError, match=r"gives .12, 49, 24., no feature maps: .* a module of patch_embed, layers"):
-        make_view(make_net(name), make_images(side=56)[:, :, :56, :56], layer).acts  # noqa: B018
-
-
-@pytest.mark.parametrize(
-    ("features", "says"),
-    [
-        (lambda maps: [maps, maps], "gives a list, no feature maps"),
-        (lambda maps: maps.flatten(2).mT[:, :1], r"gives \(3, 1, 96\), no feature maps"),
-        (lambda maps: maps.flatten(2).mT[:, :3], r"gives \(3, 3, 96\), no feature maps"),
-        (lambda maps: maps.mean(dim=(-2, -1)), r"gives \(3, 96\), no feature maps"),
-    ],
-    ids=["several scales", "class token alone", "no rectangle", "pooled"],
-)
-def test_features_that_are_no_maps_are_told_the_models_modules(features, says):
-    net = make_net("test_resnet")
-    whole = net.forward_features
-    net.forward_features = lambda images: features(whole(images))
-    with pytest.raises(SalcheckError, match=f"{says}.*a module of conv1, "):
-        make_view(net, make_images(), FEATURES).acts  # noqa: B018
 
 
 @pytest.mark.parametrize(

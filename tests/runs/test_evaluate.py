@@ -124,6 +124,17 @@ def test_every_method_and_control_sees_the_same_images(bench):
     assert len({tuple(keys) for keys in seen.values()}) == 1
 
 
+def test_changed_images_are_forwarded_once_for_all_methods_of_a_run(made, tmp_path):
+    """The memory of changed images goes from one method to the next: a second one costs no forward."""
+    spent = []
+    for methods in ("gradcam", "gradcam,hirescam"):
+        bench = Bench(tmp_path / methods, made)
+        bench.root.mkdir()
+        bench.ask(question="infidelity:samples=4", methods=methods)
+        spent.append(bench.forwards)
+    assert spent[0] == spent[1] > 0
+
+
 def test_the_same_command_gives_the_same_rows_bit_for_bit(made, tmp_path):
     benches = [Bench(tmp_path / name, made) for name in ("one", "two")]
     for bench in benches:

@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from salcheck.errors import SalcheckError
+from salcheck.network.layers import resolve_layer
+from salcheck.network.loading import load_model
+from salcheck.network.view import FEATURES
+from tests.nets import make_net
+
+
+@pytest.mark.parametrize(
+    ("layer", "says"),
+    [
+        ("layr4", "did you mean layer4"),
+        ("Features", "did you mean features"),
+        ("", "unknown layer"),
+        ("paper", "no paper layer for 'test_resnet': there is one for .*resnet50"),
+    ],
+)
+def test_an_unknown_layer_is_told_the_nearest(toy, layer, says):
+    with pytest.raises(SalcheckError, match=says):
+        load_model(toy, layer=layer, device="cpu")
+
+
+def test_the_papers_layer_is_known_to_weights_from_elsewhere(resnet50):
+    model = load_model(resnet50.arch, layer="paper", device="cpu")
+    assert model.layer == "layer4.2.conv3"
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"), [("test_vit", "blocks.5.norm1"), ("test_vit2", FEATURES), ("test_vit3", FEATURES)]
+)
+def test_the_features_of_tokens_are_what_the_head_reads_patches_from(name, layer):
+    assert resolve_layer(make_net(name), FEATURES) == layer
+    assert resolve_layer(make_net(name, 0), FEATURES) == FEATURES
+
+
+def test_a_model_whose_head_is_not_found_is_told_its_modules():
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten())
+    net.num_classes = 4
+    with pytest.raises(SalcheckError, match=r"head begins: name a --layer below 0, 1$"):
+        resolve_layer(net, FEATURES)
