@@ -12,8 +12,8 @@ BETTER = "better than every control"
 class Metric:
     """One number of a diagnostic: what it is in words, and whether higher or lower is better, or neither.
 
-    `digits` after the point in tables. `curve`: it is a curve over levels, and drawn. `best_of`: it is not stored; the
-    report reads it off this curve, for each half of the images at the level that is best on the other half.
+    `digits` after the point in tables. `curve`: it is a curve over levels, and drawn. `best_of`: it is not stored, but
+    computed at report time from this curve: for each half of the images at the level that is best on the other half.
     """
 
     title: str
@@ -31,10 +31,10 @@ class Question:
     annotation, `random` for one that is neither; where the parameters decide, the diagnostic's own `roles` does. None
     at all: the question is asked of the model itself and takes no method. The claim is on `metric`, one of `metrics`:
     with a `threshold`, it holds for a method whose scores are better than that; without one, for a method that is
-    better than every control on the same images; an empty claim is none. `paired` says whether methods are compared
-    with each other at all, `level` what a score's level is, `floors` which methods join every run beside the controls
-    and must be beaten like them, `variants` which settings the field disagrees on (`layer` is the model's, all others
-    are the diagnostic's).
+    better than every control on the same images; `claim=""` means that no verdict is given. `paired` says whether
+    methods are compared with each other at all, `level` what a score's level is, `floors` which methods join every run
+    beside the controls and must be beaten like them, `variants` which settings the field disagrees on (`layer` is the
+    model's, all others are the diagnostic's).
     """
 
     name: str
