@@ -220,7 +220,7 @@ def report(
     chosen = format or (suffix if suffix in registry.names("formats") else "text")
     form = registry.load("formats", chosen)
     with Store(db or default_db(), create=False) as store:
-        made = make_report(store, question, run)
+        made = make_report(store, [question] if question else [], [] if run is None else [run])
     if out is None:
         typer.echo(form.render(made, {}), nl=False)
         return

@@ -4,19 +4,20 @@ import dataclasses
 import math
 from typing import Any
 
+from salcheck.formats._verdicts import words
+from salcheck.report.records import Line, Section
 from salcheck.report.reported import beside
-from salcheck.report.section import Line, Section
 
 
 def records_of(section: Section) -> list[dict[str, Any]]:
-    """The lines (`table` is claim), the means of every metric at every level (mean), the comparisons (pair), the
-    areas under the ROC (auroc) and the figures of papers beside ours (reported).
+    """Records of five kinds, told apart by `table`: the lines (claim), the means of every metric at every level (mean),
+    the comparisons (pair), the areas under the ROC curve (auroc) and published figures beside ours (reported).
     """
     about = section.about
     where = {name: about[name] for name in ("question", "run", "arch")}
     model = {name: about[name] for name in ("model", "layer", "dtype", "dataset")}
     model |= {"tested": section.question.metric, "better": section.better}
-    claims = [{"table": "claim", **line.values, **_places(section, line), **model} for line in section.lines]
+    claims = [{"table": "claim", **_claim(line), **_locations(section, line), **model} for line in section.lines]
     tables = {
         "mean": _means(section),
         "pair": _pairs(section),
@@ -27,14 +28,38 @@ def records_of(section: Section) -> list[dict[str, Any]]:
     return [*claims, *rest]
 
 
-def _places(section: Section, line: Line) -> dict[str, Any]:
-    """Where the method's maps lie, as another run says."""
-    found: dict[str, Any] = {}
-    for place in section.places:
-        mean, low, high = place.means.get(line.method, (None, None, None))
-        name = place.question
-        found |= {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_chance": place.chance}
-    return found
+def _claim(line: Line) -> dict[str, Any]:
+    """One line: its figures, and its verdict in words and as a kind."""
+    return {
+        "question": line.question,
+        "run": line.run,
+        "arch": line.arch,
+        "method": line.method,
+        "control": line.control,
+        "floor": line.floor,
+        "metric": line.metric,
+        "level": line.level,
+        "level_name": line.level_name,
+        **dataclasses.asdict(line.summary),
+        "holm": line.holm,
+        "blank": line.blank,
+        "tied": line.tied,
+        "excluded": line.excluded,
+        "failed": line.failed,
+        "same_as": line.same_as,
+        "verdict": words(line.verdict),
+        "verdict_kind": line.verdict.kind.value,
+    }
+
+
+def _locations(section: Section, line: Line) -> dict[str, Any]:
+    """Where the method's maps lie, by the other questions that measured it."""
+    columns: dict[str, Any] = {}
+    for one in section.locations:
+        mean, low, high = one.means.get(line.method, (None, None, None))
+        name = one.question
+        columns |= {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_chance": one.chance}
+    return columns
 
 
 def _means(section: Section) -> list[dict[str, Any]]:

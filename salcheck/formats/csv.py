@@ -7,9 +7,9 @@ from typing import Any
 
 from salcheck.formats._records import records_of
 from salcheck.report.build import Report
-from salcheck.report.section import Section
+from salcheck.report.records import Section
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet would run text that begins so
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet runs text that begins with one of these
 
 
 def render(report: Report, pictures: Mapping[tuple[int, str], str]) -> str:
@@ -24,7 +24,7 @@ def render(report: Report, pictures: Mapping[tuple[int, str], str]) -> str:
 
 
 def _settings(section: Section, record: Mapping[str, Any]) -> dict[str, Any]:
-    """The run's parameters, but those that are called as a column is."""
+    """The run's parameters, without those that have the name of a column."""
     return {name: value for name, value in section.parameters.items() if name not in record}
 
 

@@ -6,16 +6,17 @@ from urllib.parse import quote
 
 import numpy as np
 
+from salcheck.formats._verdicts import words
 from salcheck.formats._words import figure, interval, p_value, share
 from salcheck.report.build import Report
 from salcheck.report.crosscheck import CrossCheck
+from salcheck.report.records import Curve, Line, Location, Pair, Section
 from salcheck.report.reported import Beside, beside
-from salcheck.report.section import Curve, Line, Pair, Place, Section
 
 PICTURES = True
 RANKING = "ranking, the best first"
-MARKS = "&<>|*[]\\"  # a backslash before a sign would not do: in a table `\\|` still ends a cell
-# Columns that begin at the left.
+MARKS = "&<>|*[]\\"  # an escaping backslash would not do: in a table `\\|` still ends a cell
+# Columns of text, aligned left.
 WORDS = (
     "metric",
     "method",
@@ -29,7 +30,7 @@ WORDS = (
     "what differs",
     RANKING,
 )
-MOST_LEVELS = 11  # of a curve: the picture has them all
+MOST_LEVELS = 11  # of a curve in a table; the picture shows all of them
 
 Row = list[str]
 Column = tuple[str, Callable[[Line], str]]
@@ -59,17 +60,17 @@ def _section(section: Section, pictures: Mapping[tuple[int, str], str]) -> str:
 
 def _claims(section: Section) -> str:
     """The tested metric: a row for each method at each level. Columns that would be empty throughout are left out."""
-    told = _with_threshold(section) if section.threshold is not None else _without_threshold(section)
-    columns = [*_subjects(section), *told, *_places(section), *_counts(section)]
+    figures = _with_threshold(section) if section.threshold is not None else _without_threshold(section)
+    columns = [*_subjects(section), *figures, *_locations(section), *_counts(section)]
     rows = [[cell(line) for _, cell in columns] for line in section.lines]
     return _table([name for name, _ in columns], rows)
 
 
 def _subjects(section: Section) -> list[Column]:
-    """What a row is about: its level where there are several, and its method if it is of one."""
+    """The first columns: the level, where there are several, and the method, if methods were asked."""
     axis: list[Column] = [(section.question.level, lambda line: _text(line.level_name))]
     method: list[Column] = [("method", lambda line: _name(line.method, line.control, line.floor))]
-    return [*(axis if section.placed else []), *(method if section.of_methods else [])]
+    return [*(axis if section.shows_levels else []), *(method if section.of_methods else [])]
 
 
 def _with_threshold(section: Section) -> list[Column]:
@@ -89,7 +90,7 @@ def _with_threshold(section: Section) -> list[Column]:
 
 
 def _without_threshold(section: Section) -> list[Column]:
-    digits, columns = section.metric.digits, _location(section)
+    digits, columns = section.metric.digits, _summary(section)
     anchor = next((line.anchor.against for line in section.lines if line.anchor), None)
     if anchor:
         columns += [
@@ -105,7 +106,7 @@ def _without_threshold(section: Section) -> list[Column]:
     return columns
 
 
-def _location(section: Section) -> list[Column]:
+def _summary(section: Section) -> list[Column]:
     digits = section.metric.digits
     return [
         ("N", lambda line: str(line.summary.n)),
@@ -116,19 +117,19 @@ def _location(section: Section) -> list[Column]:
     ]
 
 
-def _places(section: Section) -> list[Column]:
-    def column(place: Place) -> Column:
-        means = {method: (figure(mean, 2), interval(low, high, 2)) for method, (mean, low, high) in place.means.items()}
-        head = f"{place.question}: {place.title} (chance {place.chance:.2g})"
+def _locations(section: Section) -> list[Column]:
+    def column(one: Location) -> Column:
+        means = {method: (figure(mean, 2), interval(low, high, 2)) for method, (mean, low, high) in one.means.items()}
+        head = f"{one.question}: {one.title} (chance {one.chance:.2g})"
         return head, lambda line: " ".join(means.get(line.method, ("",))).strip()
 
-    return [column(place) for place in section.places]
+    return [column(one) for one in section.locations]
 
 
 def _counts(section: Section) -> list[Column]:
     blank: list[Column] = [("blank", lambda line: str(line.blank))]
     ties: list[Column] = [("ties", lambda line: str(line.tied))]
-    verdict: list[Column] = [("verdict", lambda line: _text(line.verdict))]
+    verdict: list[Column] = [("verdict", lambda line: _text(words(line.verdict)))]
     return [
         *(blank if section.of_methods else []),
         *(ties if "tied" in section.question.metrics else []),
@@ -152,10 +153,10 @@ def _means(section: Section) -> list[str]:
         if name == section.question.metric or name in section.copies or not curves:
             continue
         for level in _short(list(curves.values())):
-            place = "" if level == 0 and not metric.curve else _text(section.level_name(level))
+            at = "" if level == 0 and not metric.curve else _text(section.level_name(level))
             most = max(_at(curve, level)[1] for curve in curves.values())
             cells = [_mean(curves.get(method), level, metric.digits, most) for method, *_ in methods]
-            rows.append([f"{_text(metric.title)} {('', '↑', '↓')[metric.better]}".strip(), place, *cells])
+            rows.append([f"{_text(metric.title)} {('', '↑', '↓')[metric.better]}".strip(), at, *cells])
     if not rows:
         return []
     shown = [_name(*method) for method in methods] if section.of_methods else ["mean"]
@@ -172,13 +173,13 @@ def _short(curves: Sequence[Curve]) -> list[float]:
 
 
 def _at(curve: Curve | None, level: float) -> tuple[float, int]:
-    """The mean at a level, and of how many images; NaN of none."""
-    places = [] if curve is None else np.flatnonzero(curve.levels == level).tolist()
-    return (float(curve.mean[places[0]]), int(curve.n[places[0]])) if curve and places else (math.nan, 0)
+    """The mean at a level and its number of images; NaN and 0 where there is none."""
+    at = [] if curve is None else np.flatnonzero(curve.levels == level).tolist()
+    return (float(curve.mean[at[0]]), int(curve.n[at[0]])) if curve and at else (math.nan, 0)
 
 
 def _mean(curve: Curve | None, level: float, digits: int, most: int) -> str:
-    """The mean, and of how many images where others are of more: such means are not to be compared."""
+    """The mean; with its number of images where other methods have more, for such means cannot be compared."""
     mean, n = _at(curve, level)
     return f"{figure(mean, digits)} ({n})" if 0 < n < most else figure(mean, digits)
 
@@ -186,23 +187,23 @@ def _mean(curve: Curve | None, level: float, digits: int, most: int) -> str:
 def _aurocs(section: Section) -> list[str]:
     if not section.aurocs:
         return []
-    told = "Images with the plant against images without it, told apart by the method's own distance (chance 0.5):"
+    lead = "Images with the plant against images without it, told apart by the method's own distance (chance 0.5):"
     rows = [
         [_name(one.method, one.control, one.floor), str(one.n), figure(one.value, 3), interval(one.low, one.high, 3)]
         for one in section.aurocs
     ]
-    return [told, "", _table(["method", "N", "AUROC", "95 % CI"], rows)]
+    return [lead, "", _table(["method", "N", "AUROC", "95 % CI"], rows)]
 
 
 def _published(section: Section) -> list[str]:
-    """Our means beside those of papers, which stand in this table's `reported` column and nowhere else."""
+    """Our means beside those of papers. Published figures are shown in this table only, in the column `reported`."""
     rows = beside(section)
     if not rows:
         return []
 
     def row(one: Beside) -> Row:
         metric = section.question.metrics[one.metric]
-        name = one.metric if one.level in (None, 0) else f"{one.metric} at {section.place(one.level or 0)}"
+        name = one.metric if one.level in (None, 0) else f"{one.metric} at {section.level_title(one.level or 0)}"
         ours = [figure(one.mean, metric.digits), interval(one.low, one.high, metric.digits)]
         if one.range:
             ours = [" to ".join(figure(end, metric.digits) for end in one.range), "over all levels"]
@@ -229,9 +230,9 @@ def _pairs(section: Section) -> list[str]:
         c = pair.comparison
         tests = [p_value(p) for p in (c.wilcoxon, pair.holm, c.t, pair.holm_t)]
         difference = [figure(c.difference, digits), interval(c.low, c.high, digits), figure(c.effect, 2), str(c.equal)]
-        place = [_text(section.level_name(pair.level))] if section.placed else []
-        rows.append([*place, _text(pair.method), _text(pair.against), str(c.n), *difference, *tests])
-    axis = [section.question.level] if section.placed else []
+        at = [_text(section.level_name(pair.level))] if section.shows_levels else []
+        rows.append([*at, _text(pair.method), _text(pair.against), str(c.n), *difference, *tests])
+    axis = [section.question.level] if section.shows_levels else []
     return [_table([*axis, *head, "p Wilcoxon", "p Holm", "p t", "p t Holm"], rows)]
 
 
@@ -249,11 +250,11 @@ def _check(check: CrossCheck) -> str:
         ]
         for reading in check.readings
     ]
-    told = (
+    lead = (
         f"{_text(check.about['subject'])}: Kendall's tau of each ranking with the first, by the mean over the images "
         "and levels at which all methods have a score (N images)."
     )
-    return "\n".join([f"## {check.question.name} under other readings", "", told, "", _table(head, rows)])
+    return "\n".join([f"## {check.question.name} under other readings", "", lead, "", _table(head, rows)])
 
 
 def _table(head: Row, rows: Sequence[Row]) -> str:
@@ -266,6 +267,6 @@ def _name(method: str, control: bool, floor: bool) -> str:
 
 
 def _text(words: object) -> str:
-    """Names and paths are not trusted: one line, and nothing in it is a table, a link, a style or HTML."""
+    """Names and paths are not trusted: they become one line in which no sign is markup or HTML."""
     line = " ".join(str(words).split()).replace("`", "'")
     return "".join(f"&#{ord(sign)};" if sign in MARKS else sign for sign in line)

@@ -1,4 +1,4 @@
-"""For the terminal: the columns that fit, the rest is in the other formats."""
+"""For the terminal: the columns that fit; the other formats have all of them."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -7,15 +7,16 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from salcheck.formats._verdicts import words
 from salcheck.formats._words import figure, interval, p_value, share
 from salcheck.naming.registry import one_line
 from salcheck.report.build import Report
 from salcheck.report.crosscheck import CrossCheck
-from salcheck.report.section import Line, Section
+from salcheck.report.records import Line, Section
 
-# Columns of figures by the terminal's width that they need beside the method and the verdict.
+# The columns of figures, each with the least width of the terminal at which it is shown.
 NEEDS = {"N": 54, "median": 0, "mean": 0, "95 % CI": 78, "SD": 54, "beyond": 62, "p Holm": 0}
-PLACES, PLACE = 80, 13  # where maps lie: from this width on, and what each column takes of it
+LOCATIONS, LOCATION = 80, 13  # locations of maps: shown from this width on; the width of each such column
 
 
 def render(report: Report, pictures: Mapping[tuple[int, str], str]) -> str:
@@ -50,12 +51,12 @@ def _section(console: Console, section: Section) -> None:
 
 
 def _head(section: Section, level: float) -> str:
-    """What stands above the methods: at which level they are shown, where there are several."""
-    return section.place(level) if section.placed else "method"
+    """The title of the column of methods: the level of the table, where there are several."""
+    return section.level_title(level) if section.shows_levels else "method"
 
 
 def _table(width: int, section: Section, head: str, lines: Sequence[Line]) -> Table:
-    """One row for each line: of a method, or of a level where the model itself was asked."""
+    """One row for each line: a method, or a level where the question was asked of the model itself."""
     shown = _shown(width, section)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column(one_line(head), overflow="fold", min_width=8)
@@ -67,28 +68,28 @@ def _table(width: int, section: Section, head: str, lines: Sequence[Line]) -> Ta
         table.add_column("verdict", overflow="fold", min_width=14)
     for line in lines:
         figures = _figures(line, section)
-        verdict = [line.verdict] if section.question.claim else []
+        verdict = [words(line.verdict)] if section.question.claim else []
         subject = line.method if section.of_methods else line.level_name
         table.add_row(one_line(subject), *(figures[name] for name in shown), *verdict)
     return table
 
 
 def _shown(width: int, section: Section) -> list[str]:
-    """The columns that fit, of those that this question has."""
+    """The columns that this question has and that fit."""
     absent = {"mean", "SD"} if section.threshold is not None else {"median", "beyond", "p Holm"}
     if not section.of_methods:
         absent = {"beyond", "p Holm"}
     elif section.threshold is None:
         absent |= {"SD"}
-    places = [place.title for place in section.places] if width >= PLACES else []
-    left = width - PLACE * len(places)
-    return [*(name for name, needed in NEEDS.items() if left >= needed and name not in absent), *places]
+    titles = [one.title for one in section.locations] if width >= LOCATIONS else []
+    left = width - LOCATION * len(titles)
+    return [*(name for name, needed in NEEDS.items() if left >= needed and name not in absent), *titles]
 
 
 def _figures(line: Line, section: Section) -> dict[str, str]:
     s, digits = line.summary, section.metric.digits
-    places = {place.title: figure(place.means.get(line.method, (None,))[0], 2) for place in section.places}
-    return places | {
+    locations = {one.title: figure(one.means.get(line.method, (None,))[0], 2) for one in section.locations}
+    return locations | {
         "N": str(s.n),
         "median": figure(s.median, digits),
         "mean": figure(s.mean, digits),

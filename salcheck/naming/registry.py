@@ -1,5 +1,6 @@
 """The folder is the registry: one file per method, diagnostic, dataset or format, found by its name."""
 
+import ast
 import difflib
 import importlib
 from collections.abc import Iterable
@@ -23,6 +24,22 @@ def names(folder: str) -> list[str]:
 def source_of(shelf: str, name: str) -> Path:
     """The file that `name` comes from."""
     return Path(str(load(shelf, name).__file__))
+
+
+def flagged(folder: str, flag: str) -> list[str]:
+    """Names of the modules in `salcheck/<folder>/` with the line `flag = True`, sorted. Imports none of them."""
+    return [name for name in names(folder) if _is_set(PACKAGE / folder / f"{name.replace('-', '_')}.py", flag)]
+
+
+def _is_set(file: Path, flag: str) -> bool:
+    """Whether a module sets `flag` to True at its top level."""
+    return any(
+        isinstance(line, ast.Assign)
+        and isinstance(line.value, ast.Constant)
+        and line.value.value is True
+        and any(isinstance(target, ast.Name) and target.id == flag for target in line.targets)
+        for line in ast.parse(file.read_text(encoding="utf-8")).body
+    )
 
 
 def load(folder: str, name: str) -> ModuleType:

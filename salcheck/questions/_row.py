@@ -14,8 +14,8 @@ BETTER = "better than every control"
 class Metric:
     """One number of a diagnostic: what it is in words, and whether higher or lower is better, or neither.
 
-    `digits` after the point in tables. `curve`: it is a curve over levels, and drawn. `best_of`: it is not stored; the
-    report reads it off this curve, for each half of the images at the level that is best on the other half.
+    `digits` after the point in tables. `curve`: it is a curve over levels, and drawn. `best_of`: it is not stored, but
+    computed at report time from this curve: for each half of the images at the level that is best on the other half.
     """
 
     title: str

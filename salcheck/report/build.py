@@ -1,7 +1,6 @@
-"""From stored scores to claims: which runs are told of, a section for each, and whether their readings agree."""
+"""Makes the report: chooses the runs, makes a section for each, and compares the readings of one question."""
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +10,12 @@ from salcheck.errors import SalcheckError
 from salcheck.naming.registry import unknown
 from salcheck.questions import QUESTIONS
 from salcheck.report.crosscheck import CrossCheck, cross_check, families
-from salcheck.report.section import Line, Place, Section, make_section
-from salcheck.report.verdicts import listing
+from salcheck.report.locations import located
+from salcheck.report.records import Section
+from salcheck.report.section import make_section
 from salcheck.store.results import Store
 
 SETTINGS = ["model", "weights", "layer", "transform", "dtype", "dataset_digest", "parameters"]
-CUT_ALIKE = ("model", "weights", "layer", "dtype")  # two runs in which a method's maps of an image are the same
-PLACES = {"mosaic": "own cell", "scenes": "own of both objects"}  # questions that say where the maps of rq1 lie
 
 RUNS = """
 SELECT runs.id AS run, question, arch, models.name AS model, layer, weights, dtype,
@@ -32,52 +30,83 @@ ORDER BY runs.id
 
 @dataclass(frozen=True)
 class Report:
-    """Sections in the order of their runs, cross-checks of those asked under several readings, and what is not told."""
+    """Sections in the order of their runs, cross-checks of questions asked under several readings, and remarks."""
 
     sections: Sequence[Section]
     checks: Sequence[CrossCheck]
     remarks: Sequence[str]
 
 
-def make_report(store: Store, question: str | None = None, run: int | None = None) -> Report:
-    """The report over all questions, one question, or one run.
+def make_report(
+    store: Store, questions: Collection[str] = (), runs: Collection[int] = (), archs: Collection[str] = ()
+) -> Report:
+    """The report over the runs that are of one of these questions, have one of these numbers and are of one of these
+    archs (short name or model name). An empty collection means all.
 
-    Of runs that differ in nothing but seed, reference or code the newest is shown; runs without scores are not.
-    Raises SalcheckError where the database holds no such run.
+    Unless runs are named: of runs that differ in nothing but seed, reference or code the newest is shown. Runs without
+    scores are never shown. Raises SalcheckError for a question, run or arch that the database does not hold.
     """
-    runs = store.query(RUNS)
-    abouts = [_about(row) for row in _choose(runs, question, run).to_dict("records")]
-    told_of = families(abouts)
-    sections = [make_section(store, base, QUESTIONS[base["question"]]) for base, _ in told_of]
+    stored = store.query(RUNS)
+    matching = _matching(stored, [name.lower() for name in questions], runs, archs)
+    known = matching[matching["question"].isin(list(QUESTIONS))]
+    chosen = known if runs else known.groupby(["question", *SETTINGS], sort=False).tail(1)
+    abouts = [_about(row) for row in chosen.to_dict("records")]
+    grouped = families(abouts)
+    sections = [make_section(store, base, QUESTIONS[base["question"]]) for base, _ in grouped]
     made = {section.about["run"]: section for section in sections}
-    sections = [_with_places(store, one, runs, made) if one.question.name == "rq1" else one for one in sections]
+    sections = [located(store, one, stored, made) if one.question.name == "rq1" else one for one in sections]
     checks = [
         cross_check(store, section, readings)
-        for section, (_, readings) in zip(sections, told_of, strict=True)
+        for section, (_, readings) in zip(sections, grouped, strict=True)
         if readings
     ]
-    told = {about["run"] for about in abouts}
-    asked = runs if question is None else runs[runs["question"] == question.lower()]
-    rest = [str(id) for id in asked["run"] if id not in told]
-    left_out = f"Not shown, each with its own salcheck report --run: run {', '.join(rest)}."
-    return Report(sections, checks, [left_out] if rest and run is None else [])
+    return Report(sections, checks, _left_out(matching, chosen))
 
 
-def _choose(runs: pd.DataFrame, question: str | None, run: int | None) -> pd.DataFrame:
-    if question is not None and question.lower() not in QUESTIONS:
-        raise SalcheckError(unknown("question", question, QUESTIONS))
-    if run is not None:
-        chosen = runs[runs["run"] == run]
-        if chosen.empty:
-            there = ", ".join(str(one) for one in runs["run"]) or "none"
-            raise SalcheckError(f"no run {run} in this database: there is {there}")
-        if chosen["question"].iloc[0] not in QUESTIONS:
-            raise SalcheckError(unknown("question", chosen["question"].iloc[0], QUESTIONS))
-        return chosen
-    asked = runs[runs["question"].isin(QUESTIONS if question is None else [question.lower()])]
-    if asked.empty:
-        raise SalcheckError(f"no scores yet{f' for {question}' if question else ''}: run `salcheck eval rq1` first")
-    return asked.groupby(["question", *SETTINGS], sort=False).tail(1)
+def _matching(
+    stored: pd.DataFrame, questions: Sequence[str], runs: Collection[int], archs: Collection[str]
+) -> pd.DataFrame:
+    """The stored runs that pass all three filters. Raises SalcheckError where there is none that can be reported."""
+    _check(stored, questions, runs, archs)
+    passes = pd.Series(True, index=stored.index)
+    if questions:
+        passes &= stored["question"].isin(questions)
+    if runs:
+        passes &= stored["run"].isin(runs)
+    if archs:
+        passes &= stored["arch"].isin(archs) | stored["model"].isin(archs)
+    if not stored.loc[passes, "question"].isin(list(QUESTIONS)).any():
+        raise SalcheckError(_nothing(questions, runs, archs))
+    return stored[passes]
+
+
+def _nothing(questions: Sequence[str], runs: Collection[int], archs: Collection[str]) -> str:
+    """One line: which filters no run passes, and what to do."""
+    named = {"question": questions, "run": runs, "arch": archs}
+    words = " and ".join(f"{kind} {', '.join(map(str, given))}" for kind, given in named.items() if given)
+    if runs:
+        return f"no run is of {words} at once: leave out one of these"
+    first = " ".join(["salcheck eval", *(questions[:1] or ["rq1"]), *(f"--arch {arch}" for arch in list(archs)[:1])])
+    return f"no scores yet{f' for {words}' if words else ''}: run `{first}` first"
+
+
+def _check(stored: pd.DataFrame, questions: Collection[str], runs: Collection[int], archs: Collection[str]) -> None:
+    """Raises SalcheckError for the first name or number that does not exist."""
+    for question in [*questions, *stored.loc[stored["run"].isin(runs), "question"]]:
+        if question not in QUESTIONS:
+            raise SalcheckError(unknown("question", question, QUESTIONS))
+    there = {"run": list(stored["run"]), "arch": list(dict.fromkeys([*stored["arch"], *stored["model"]]))}
+    for kind, given in {"run": runs, "arch": archs}.items():
+        for one in given:
+            if one not in there[kind]:
+                known = ", ".join(map(str, there[kind])) or "none"
+                raise SalcheckError(f"no {kind} {one} in this database: there is {known}")
+
+
+def _left_out(matching: pd.DataFrame, chosen: pd.DataFrame) -> list[str]:
+    """A remark on older runs with the same settings, if there are any."""
+    rest = [str(run) for run in matching["run"] if run not in set(chosen["run"])]
+    return [f"Not shown, each with its own salcheck report --run: run {', '.join(rest)}."] if rest else []
 
 
 def _about(row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -88,53 +117,3 @@ def _about(row: Mapping[Any, Any]) -> dict[str, Any]:
     short = "" if ":" in about["arch"] or about["arch"] == about["model"] else about["arch"]
     name = f"{short} ({about['model']})" if short else about["model"]
     return {**about, "subject": name if about["dtype"] == "float32" else f"{name}, {about['dtype']}"}
-
-
-def _with_places(store: Store, section: Section, runs: pd.DataFrame, made: Mapping[int, Section]) -> Section:
-    """The section, and where its methods' maps lie, as far as this model was asked that: in the run of the most images,
-    the newest of equals.
-
-    A claim that holds is qualified for methods that do no better there than chance, a control or a floor.
-    """
-    alike = runs[(runs[list(CUT_ALIKE)] == [section.about[name] for name in CUT_ALIKE]).all(axis=1)]
-    newest = alike[alike["question"].isin(list(PLACES))].sort_values("drawn", kind="stable").groupby("question").tail(1)
-    places = [
-        _place(made.get(row["run"]) or make_section(store, row, QUESTIONS[row["question"]]))
-        for row in newest.to_dict("records")
-    ]
-    if not places:
-        missing = (
-            "Low overlap counts only where the map moves to the right object: ask `salcheck eval mosaic` (or scenes) "
-            "of this model."
-        )
-        return dataclasses.replace(section, remarks=[*section.remarks, missing])
-    words = "; ".join(
-        f"{place.question} (run {place.run}): mean {place.title}, chance {place.chance:g}" for place in places
-    )
-    told = f"Where the same methods' maps of this model lie, asked apart: {words}."
-    lines = [_qualified(section, line, places) for line in section.lines]
-    return dataclasses.replace(section, places=places, lines=lines, remarks=[*section.remarks, told])
-
-
-def _place(section: Section) -> Place:
-    lines = {line.method: line for line in section.lines}
-    grid = section.parameters.get("grid")
-    chance = 1 / grid**2 if grid else 0.5
-    right = [
-        name
-        for name, line in lines.items()
-        if line.verdict.startswith(section.question.claim) and (line.summary.low or 0) > chance
-    ]
-    means = {name: (line.summary.mean, line.summary.low, line.summary.high) for name, line in lines.items()}
-    name = section.question.name
-    return Place(name, PLACES[name], section.about["run"], chance, means, frozenset(right))
-
-
-def _qualified(section: Section, line: Line, places: Sequence[Place]) -> Line:
-    """The line, its verdict only as good as the place of the method's maps."""
-    wrong = [place.question for place in places if line.method in place.means and line.method not in place.right]
-    if line.verdict != section.question.claim or not wrong:
-        return line
-    return dataclasses.replace(
-        line, verdict=f"{line.verdict}, but not shown to be in the right place ({listing(wrong)})"
-    )

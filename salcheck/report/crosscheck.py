@@ -1,4 +1,4 @@
-"""Whether the ranking of methods holds when the same question is asked under the field's differing readings."""
+"""Whether the ranking of methods stays the same when a question is asked with other settings from the literature."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import pandas as pd
 
 from salcheck.naming.parameters import write
 from salcheck.questions import HIGHER, QUESTIONS, Question
-from salcheck.report.section import Section
+from salcheck.report.records import Section
 from salcheck.report.stats import rank_agreement
 from salcheck.report.stored import NEWEST
 from salcheck.store.results import Store
@@ -24,9 +24,11 @@ WHERE run_id = :run AND metric = :metric AND value IS NOT NULL AND {NEWEST}
 
 @dataclass(frozen=True)
 class Reading:
-    """One way to ask: `words` say what differs. images: on how many of them, at one level or more, all methods have a
-    score. ranking: methods and controls by their mean there, the best first. tau: Kendall's tau-b with the first
-    reading, over the methods that both have, each that goes by two names once; None where there is no ranking.
+    """One question with one set of settings; `words` say what differs from the first reading.
+
+    images: the number of images on which all methods have a score, at one level or more. ranking: (spec, mean over
+    these images) of methods and controls, the best first. tau: Kendall's tau-b with the first reading, over the methods
+    of both, duplicate methods counted once; None where it is undefined. tau_with_controls: the same with controls.
     """
 
     run: int
@@ -39,7 +41,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class CrossCheck:
-    """The readings of one question of one model on images of one draw, the reading that the section tells of first."""
+    """The readings of one question, asked of one model on the same images. The first is that of the section."""
 
     question: Question
     about: Mapping[str, Any]
@@ -47,28 +49,28 @@ class CrossCheck:
 
 
 def families(abouts: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Runs that are told of in full, each with those that ask the same under one other reading; every run is in it."""
+    """Runs with a section of their own, each with the runs that are readings of it. Every run appears once."""
     bases = [about for about in abouts if not any(_comes_before(other, about) for other in abouts)]
     home = {
         about["run"]: next((base["run"] for base in bases if variant_of(about, base)), about["run"])
         for about in abouts
         if about not in bases
     }
-    told = [about for about in abouts if home.get(about["run"], about["run"]) == about["run"]]
+    heads = [about for about in abouts if home.get(about["run"], about["run"]) == about["run"]]
     return [
-        (base, [about for about in abouts if home.get(about["run"]) == base["run"] != about["run"]]) for base in told
+        (base, [about for about in abouts if home.get(about["run"]) == base["run"] != about["run"]]) for base in heads
     ]
 
 
 def _comes_before(base: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
-    """Whether a run varies another one; where each varies the other, the earlier is the one that is varied."""
+    """Whether a run is a variant of `base`. Where each is a variant of the other, the later run is the variant."""
     return variant_of(about, base) and not (variant_of(base, about) and about["run"] < base["run"])
 
 
 def variant_of(about: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
-    """Whether a run asks what another one asked, with one setting changed that `questions` calls a variant.
+    """Whether a run asks the question of `base` with one change that `questions` lists as a variant.
 
-    Where no methods are asked there is nothing to rank: every run is told of in full.
+    Never for a question of the model itself: there are no methods to rank.
     """
     if about["run"] == base["run"] or any(about[name] != base[name] for name in SAME):
         return False
@@ -82,12 +84,12 @@ def variant_of(about: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
 
 
 def _settings(about: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's parameters, less those that follow from the others."""
+    """A run's parameters, without those that follow from the others."""
     return {k: v for k, v in json.loads(about["parameters"]).items() if k not in ("roles", "levels")}
 
 
 def cross_check(store: Store, section: Section, others: Sequence[Mapping[str, Any]]) -> CrossCheck:
-    """The rankings of all readings, and how far they agree with that of the section."""
+    """The ranking of every reading, and its agreement with the ranking of the section."""
     controls = {line.method for line in section.lines if line.control or line.floor}
     twins = {line.method for line in section.lines if line.same_as}
     first, _ = _means(store, section.about, section.question)
@@ -106,10 +108,10 @@ def cross_check(store: Store, section: Section, others: Sequence[Mapping[str, An
 
 
 def _means(store: Store, about: Mapping[str, Any], question: Question) -> tuple[dict[str, float], int]:
-    """The mean score of every method over the images and levels at which all have one, and how many images are left."""
+    """The mean score by spec, over the images and levels at which all methods have one; and the number of images."""
     rows = store.query(SCORES, run=about["run"], metric=question.metric)
     table: pd.DataFrame = rows.pivot(index=["image_id", "level"], columns="spec", values="value").dropna()
-    means = {str(name): float(mean) for name, mean in table.mean().items()} if len(table) else {}
+    means = {str(spec): float(mean) for spec, mean in table.mean().items()} if len(table) else {}
     return means, table.index.get_level_values("image_id").nunique()
 
 

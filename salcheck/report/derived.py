@@ -1,4 +1,4 @@
-"""Numbers that no diagnostic stores: they are read off the scores of many images."""
+"""Numbers that need the scores of many images, so that no diagnostic can store them."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ import pandas as pd
 from salcheck.report.stats import auroc
 from salcheck.report.stored import Stored
 
-PLANTED, CLEAN = "distance_planted", "distance_clean"  # metrics whose values are told apart by their AUROC
+PLANTED, CLEAN = "distance_planted", "distance_clean"  # the two metrics between which the AUROC discriminates
 
 
 @dataclass(frozen=True)
 class Auroc:
-    """How often an image with a plant is farther away than one without, over all pairs of n images, ties half.
+    """Share of pairs in which an image with a plant has the larger distance than one without; n images, ties half.
 
     low, high: percentile bootstrap interval, 95 %.
     """
@@ -30,18 +30,18 @@ class Auroc:
 
 
 def half_of(seed: int, key: str) -> int:
-    """0 or 1: which half of the images one is in, whatever the others are."""
+    """0 or 1: the half that an image belongs to. It depends on the seed and the image's key only."""
     return hashlib.blake2b(f"half {seed} {key}".encode(), digest_size=8).digest()[0] % 2
 
 
 def best_of(
     rows: pd.DataFrame, halves: Mapping[int, int], better: int
 ) -> tuple[pd.DataFrame, dict[int, tuple[float | None, float | None]]]:
-    """Scores at the one level of a curve that is best for the other half of the images, and that level for each half.
+    """Scores of a curve at one level. The level for an image is chosen on the other half of the images.
 
-    rows: (method_id, level, image_id, value) of the curve; halves: 0 or 1 by image. Back come such rows at level 0, and
-    by method the levels of halves 0 and 1: those of the highest mean (lowest, if `better` is negative), of equal ones
-    the first; None, and no scores, where the other half has none. No image has a say in its own level.
+    rows: (method_id, level, image_id, value) of the curve. halves: 0 or 1 by image. Returns such rows, at level 0, and
+    by method the levels at which halves 0 and 1 are read: those with the highest mean of the other half (the lowest, if
+    `better` is negative), the first of equal ones. None, and no rows, where the other half has no scores.
     """
     scored = rows[rows["value"].notna()]
     half = scored["image_id"].map(halves).astype(int).rename("half")
@@ -54,17 +54,17 @@ def best_of(
 
 
 def aurocs(stored: Stored) -> list[Auroc]:
-    """One for each method that measured both; nothing for questions that do not."""
+    """One for each method with both metrics; empty for questions that do not measure them."""
     if not {PLANTED, CLEAN} <= set(stored.question.metrics):
         return []
     planted, clean = (stored.wide(stored.rows(metric)) for metric in (PLANTED, CLEAN))
-    found = []
+    results = []
     for method in stored.methods:
         if (method.id, 0.0) not in planted or (method.id, 0.0) not in clean:
             continue
         both = pd.DataFrame({"planted": planted[method.id, 0.0], "clean": clean[method.id, 0.0]})
-        there = both.notna().all(axis=1).to_numpy()
-        if there.any():
-            values = auroc(both["planted"][there], both["clean"][there], stored.seed, stored.clusters[there])
-            found.append(Auroc(method.name, method.control, method.floor, int(there.sum()), *values))
-    return found
+        scored = both.notna().all(axis=1).to_numpy()
+        if scored.any():
+            values = auroc(both["planted"][scored], both["clean"][scored], stored.seed, stored.clusters[scored])
+            results.append(Auroc(method.spec, method.control, method.floor, int(scored.sum()), *values))
+    return results

@@ -1,25 +1,22 @@
-"""What a reader must know beside a section's figures: where they come from, how they were tested, what is missing."""
+"""Remarks below a section's tables: where its numbers come from, how they were tested, what is missing."""
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from salcheck.questions import HIGHER, Metric
+from salcheck.report.records import Line
 from salcheck.report.stats import CONFIDENCE, RESAMPLES, ZERO_METHOD
 from salcheck.report.stored import FEWEST, Stored
-
-if TYPE_CHECKING:
-    from salcheck.report.section import Line
 
 TIES = (
     "ties: images where position or chance, not value, chose some pixels of a set; blank: images without a score "
     "because a map has too few positive pixels."
 )
 COUNTED_APART = ("blank", "excluded")  # kinds of notes with columns of their own
-REASONS = 5  # at most so many are spelt out
+REASONS = 5  # the most that are listed; the rest are counted
 
 FACTS = """
 SELECT facts.method_id, role, facts.name, facts.image_id, facts.flag, facts.value
@@ -35,8 +32,8 @@ WHERE scores.run_id = :run AND scores.method_id NOT IN :shown ORDER BY 1
 """
 
 
-def remarks_of(stored: Stored, lines: Sequence["Line"], pairs: int) -> list[str]:
-    """The remarks on one run; pairs: how many comparisons were made."""
+def remarks_of(stored: Stored, lines: Sequence[Line], pairs: int) -> list[str]:
+    """The remarks on one run. pairs: the number of comparisons."""
     hurdles = {line.method: "floor" if line.floor else "control" for line in lines if line.floor or line.control}
     twins = dict.fromkeys(
         f"{line.method} is {line.same_as}{f' (a {hurdles[line.same_as]})' if line.same_as in hurdles else ''}"
@@ -53,7 +50,8 @@ def remarks_of(stored: Stored, lines: Sequence["Line"], pairs: int) -> list[str]
         *_failures(stored),
         *_attempts(stored),
         *_older(stored),
-        *([] if json.loads(stored.about["parameters"]).get("levels") else _facts(stored)),  # of one subject of several
+        # Where levels have names, they are layers or changed images: facts are stored of one of them only.
+        *([] if json.loads(stored.about["parameters"]).get("levels") else _facts(stored)),
         *([] if stored.question.roles else _extremes(stored, lines)),
     ]
 
@@ -95,7 +93,7 @@ def _older(stored: Stored) -> list[str]:
 
 
 def _excluded(main: pd.DataFrame) -> str:
-    """How many images are not of this question, and why, where it is not for the class alone."""
+    """How many images the question leaves out, with the reasons unless all were classified wrongly."""
     notes = main.loc[main["kind"] == "excluded", ["image_id", "note"]].drop_duplicates()
     counts = notes["note"].value_counts()
     if counts.empty:
@@ -106,7 +104,7 @@ def _excluded(main: pd.DataFrame) -> str:
 
 
 def _classes(stored: Stored) -> list[str]:
-    """Whether images of one class were taken for as many witnesses, and why."""
+    """Whether images were clustered by class, and why."""
     n, classes = len(stored.images), stored.images["class"].nunique()
     labelled = int(stored.images["class"].notna().sum())
     if np.unique(stored.clusters).size < n:
@@ -117,93 +115,93 @@ def _classes(stored: Stored) -> list[str]:
     if classes < labelled and classes < FEWEST:
         return [
             f"Not clustered by class: {n} images of {classes} classes, too few to stand for others (fewer than "
-            f"{FEWEST}); images count as independent, and what is said is said of these classes."
+            f"{FEWEST}); images count as independent, and conclusions hold for these classes only."
         ]
     return []
 
 
-def _tests(stored: Stored, lines: Sequence["Line"], pairs: int) -> list[str]:
+def _tests(stored: Stored, lines: Sequence[Line], pairs: int) -> list[str]:
     question, threshold = stored.question, stored.threshold
     bootstrap = f"{CONFIDENCE:.0%}, {RESAMPLES} resamples"
-    said = []
+    remarks = []
     if threshold is not None:
         distinct, levels = len(stored.distinct), len({line.level for line in lines})
         family = f"{distinct}" if levels < 2 else f"{distinct}, at {levels} levels"
         side = "above" if question.metrics[question.metric].better == HIGHER else "below"
-        said.append(
+        remarks.append(
             f"p: one-sided Wilcoxon signed-rank test that scores lie {side} {threshold:g}, zero_method={ZERO_METHOD}; "
             f"Holm over the distinct methods of this run ({family}), controls not counted; effect: rank-biserial; "
             f"CI: percentile bootstrap of the median, {bootstrap}."
         )
     if pairs:
         interval = "CI" if threshold is not None else "CI of a mean and"
-        said.append(
+        remarks.append(
             f"Differences: paired by image, two-sided Wilcoxon signed-rank test, zero_method={ZERO_METHOD}, and t; "
             f"Holm over the {pairs} comparisons of this run; effect: rank-biserial, positive where the first is better;"
             f" {interval} of a mean difference: percentile bootstrap, {bootstrap}."
         )
     elif threshold is None:
-        said.append(f"CI of a mean: percentile bootstrap, {bootstrap}.")
+        remarks.append(f"CI of a mean: percentile bootstrap, {bootstrap}.")
     if pairs and threshold is None and question.claim:
         hurdle = "a control or floor" if any(line.floor for line in lines) else "a control"
-        said.append(
+        remarks.append(
             f"Verdict: better than {hurdle} where Holm's p of the Wilcoxon test is below .05 and the effect positive; "
             f"hardest control: that of the lowest effect."
         )
-    return said
+    return remarks
 
 
-def chosen_levels(metric: str, told: Metric, levels: Mapping[str, tuple[float | None, float | None]]) -> list[str]:
-    """At which levels of the curve each method's two halves of the images were read."""
+def chosen_levels(metric: str, row: Metric, levels: Mapping[str, tuple[float | None, float | None]]) -> list[str]:
+    """The levels of the curve at which the two halves of the images were read, for each method."""
     shown = [
-        f"{name} {' and '.join(f'{level:g}' for level in dict.fromkeys(both) if level is not None)}"
-        for name, both in levels.items()
+        f"{spec} {' and '.join(f'{level:g}' for level in dict.fromkeys(both) if level is not None)}"
+        for spec, both in levels.items()
     ]
     if not shown:
         return []
     return [
         f"{metric}: images are split into halves by a seeded hash of their key, and each half is read at the level of "
-        f"{told.best_of} that is best on the other one: {', '.join(shown)}."
+        f"{row.best_of} that is best on the other one: {', '.join(shown)}."
     ]
 
 
-def _extremes(stored: Stored, lines: Sequence["Line"]) -> list[str]:
-    """Which classes have the lowest and the highest mean of the tested metric, at every level."""
+def _extremes(stored: Stored, lines: Sequence[Line]) -> list[str]:
+    """The classes with the lowest and the highest mean of the tested metric, at every level."""
     digits = stored.question.metrics[stored.question.metric].digits
     scored = stored.main[stored.main["value"].notna()].assign(
         of=lambda rows: rows["image_id"].map(stored.images["class"])
     )
-    said = []
+    ranges = []
     for line in lines:
         means = scored[scored["level"] == line.level].groupby("of")["value"].agg(["mean", "size"])
-        if means["mean"].nunique() < 2:  # one class, or nothing that sets one apart
+        if means["mean"].nunique() < 2:  # one class only, or all means equal
             continue
         ends = [
             (means.loc[u, "mean"], u, means.loc[u, "size"]) for u in (means["mean"].idxmin(), means["mean"].idxmax())
         ]
         lowest, highest = (f"{mean:.{digits}f} (class {u:.0f}, N {size:.0f})" for mean, u, size in ends)
-        said.append(f"{line.level_name}: {lowest} to {highest}")
-    return [f"Means of single classes, lowest to highest: {'; '.join(said)}."] if said else []
+        ranges.append(f"{line.level_name}: {lowest} to {highest}")
+    return [f"Means of single classes, lowest to highest: {'; '.join(ranges)}."] if ranges else []
 
 
 def _failures(stored: Stored) -> list[str]:
-    """Why images have no score, the commonest reasons first; blank and excluded ones have their own counts."""
-    main, names = stored.main, {method.id: method.name for method in stored.methods}
+    """Why images have no score, the commonest reasons first. Blank and excluded images are counted elsewhere."""
+    main, specs = stored.main, {method.id: method.spec for method in stored.methods}
     failed = main[main["kind"].notna() & ~main["kind"].isin(COUNTED_APART)]
     images = failed.groupby("note")["image_id"].nunique().sort_values(ascending=False, kind="stable")
     more = [f"No score for {images[REASONS:].sum()} more image(s), for other reasons."] if len(images) > REASONS else []
-    told = []
+    remarks = []
     for note, count in images[:REASONS].items():
         concerned = failed.loc[failed["note"] == note, "method_id"].unique()
-        whose = f" ({', '.join(names[id] for id in concerned)})" if len(concerned) < len(names) else ""
-        told.append(f"No score for {count} image(s): {note}{whose}")
-    return [*told, *more]
+        whose = f" ({', '.join(specs[id] for id in concerned)})" if len(concerned) < len(specs) else ""
+        remarks.append(f"No score for {count} image(s): {note}{whose}")
+    return [*remarks, *more]
 
 
 def _facts(stored: Stored) -> list[str]:
-    """What methods had to decide on the way, over the maps that have a score."""
+    """What methods noted about their maps, over the maps that have a score."""
     question, main = stored.question, stored.main
-    names = {method.id: method.name for method in stored.methods}
+    specs = {method.id: method.spec for method in stored.methods}
     facts = stored.store.query(FACTS, run=stored.run, roles=stored.roles)
     scored = main[main["value"].notna()].drop_duplicates(["method_id", "image_id"])
     scored = scored[["method_id", "image_id", "value"]].rename(columns={"value": "score"})
@@ -211,12 +209,12 @@ def _facts(stored: Stored) -> list[str]:
     remarks = []
     for id, frame in facts.groupby("method_id"):
         named = frame.groupby("name")
-        said = [
+        words = [
             _fact_words(str(name).replace("_", " "), bool(rows["flag"].all()), rows["value"]) for name, rows in named
         ]
-        remarks.append(f"{names[id]}: {'; '.join(said)}.")
+        remarks.append(f"{specs[id]}: {'; '.join(words)}.")
         if "top2" in stored.roles and main["level"].nunique() <= 2:  # one level, and 0 for what is noted
-            remarks += _rival_remark(names[id], frame, question.metrics[question.metric].digits)
+            remarks += _rival_remark(specs[id], frame, question.metrics[question.metric].digits)
     return remarks
 
 
@@ -228,7 +226,7 @@ def _fact_words(name: str, flag: bool, values: pd.Series) -> str:
 
 
 def _rival_remark(method: str, frame: pd.DataFrame, digits: int) -> list[str]:
-    """CASE can only part two classes where the one is among the other's contrasts (spec: 9.5)."""
+    """CASE can separate two classes only where one is among the contrasts of the other (spec: 9.5)."""
     rivals = frame[(frame["name"] == "rival_in_contrast") & (frame["role"] == "top1")]
     if rivals["value"].nunique() < 2:
         return []

@@ -1,9 +1,9 @@
-"""Published figures, and ours beside them. They are shown in a column `reported`, and nowhere else."""
+"""Published figures, and our figures beside them. They are shown in a column `reported` and nowhere else."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from salcheck.report.section import Section
+from salcheck.report.records import Section
 
 DIFFCAM = "DiffCAM, CVPR 2025, Table "
 CASE = "CASE, arXiv 2506.07327 v3, Table 3"
@@ -11,9 +11,10 @@ CASE = "CASE, arXiv 2506.07327 v3, Table 3"
 
 @dataclass(frozen=True)
 class Published:
-    """One figure of a paper. network: timm's name without a weight tag. level: where our metric is a curve, at which
-    of its levels the figure may be; None where the paper does not say. rival: which classes `counterfactual` asked of.
-    differs: what else is not known to be as here.
+    """One figure of a paper.
+
+    network: timm's name without a weight tag. level: the level of our curve that the figure corresponds to, None where
+    the paper does not say. rival: how `counterfactual` chose the other class. differs: what else may differ from ours.
     """
 
     question: str
@@ -30,8 +31,10 @@ class Published:
 
 @dataclass(frozen=True)
 class Beside:
-    """Our mean over n images with its interval, or the lowest and highest mean over the levels of a curve (`range`),
-    and the published figure; None where none is published of this network.
+    """Our figure and the published one.
+
+    Ours: the mean over n images with its 95 % interval, or the lowest and highest mean over the levels of a curve
+    (`range`). reported: the published figure, None where there is none for this network.
     """
 
     metric: str
@@ -48,7 +51,7 @@ class Beside:
 
 
 def _table(methods: str, **rows: str) -> Iterator[tuple[str, str, float]]:
-    """(network, method, value) of a table with a row of figures for each network."""
+    """(network, method, value) from a table with one row of figures per network."""
     for network, figures in rows.items():
         for method, figure in zip(methods.split(), figures.split(), strict=True):
             yield network, method, float(figure)
@@ -76,7 +79,7 @@ def _medical() -> Iterator[Published]:
 
 
 def _counterfactual() -> Iterator[Published]:
-    figures = {  # of pairs of classes at random, and of similar ones
+    figures = {  # for pairs of random classes, and of similar ones
         "recall_at": {"random": ".03 .09 .15", "similar": ".12 .16 .17"},
         "precision_at": {"random": ".77 .81 .83", "similar": ".57 .60 .61"},
         "piou_at": {"random": ".18 .16 .18", "similar": ".15 .15 .20"},
@@ -91,19 +94,19 @@ def _counterfactual() -> Iterator[Published]:
 
 
 def _drop() -> Iterator[Published]:
-    found = _table(
+    figures = _table(
         "ablationcam case gradcam gradcampp layercam scorecam",
         convnext_large=".1696 .2052 .1919 .1872 .1686 .2059",
         densenet201=".1140 .1163 .1131 .1244 .1248 .1248",
         resnet50=".1339 .1411 .136 .1395 .1405 .1349",
         vgg19_bn=".1354 .1317 .1328 .1020 .1539 .1473",
     )
-    for network, method, value in found:
+    for network, method, value in figures:
         unknown = "the set's size is not published, 50 % in the authors' script; they cut at layer paper"
         yield Published("rq2", "drop", method, network, "imagenet", value, CASE, unknown, level=50.0)
 
 
-PROTOCOLS: dict[str, dict[str, object]] = {  # settings under which a question asks what the papers asked
+PROTOCOLS: dict[str, dict[str, object]] = {  # settings with which a question measures what the papers measured
     "localization": {"target": "label", "single": True, "largest": 0.5},
     "counterfactual": {"percentile": 20.0},
     "rq2": {"output": "softmax", "fill": "mean", "transposed": False},
@@ -112,9 +115,10 @@ PUBLISHED = (*_localization(), *_medical(), *_counterfactual(), *_drop())
 
 
 def beside(section: Section) -> list[Beside]:
-    """Our means of what papers report for the same question, metric, method and dataset, and the figure of the same
-    network. A network of which none is published has rows without one; other datasets and other settings than the
-    papers' have no rows.
+    """Our means beside what papers report for the same question, metric, method, dataset and network.
+
+    Rows of a network without published figures have none in `reported`. No rows for datasets or settings that are not
+    those of the papers.
     """
     about = section.about
     protocol = PROTOCOLS.get(about["question"], {})
@@ -142,7 +146,7 @@ def _beside(section: Section, row: Published, published: bool) -> Iterator[Besid
         ends = (float(curve.mean.min()), float(curve.mean.max()))
         yield Beside(row.metric, row.method, None, int(curve.n.max()), None, None, None, ends, *figures)
         return
-    for level, n, *told in zip(curve.levels, curve.n, curve.mean, curve.low, curve.high, strict=True):
+    for level, n, *figure in zip(curve.levels, curve.n, curve.mean, curve.low, curve.high, strict=True):
         if level == row.level:
-            mean, low, high = (float(value) for value in told)
+            mean, low, high = (float(value) for value in figure)
             yield Beside(row.metric, row.method, float(level), int(n), mean, low, high, None, *figures)

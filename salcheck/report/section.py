@@ -1,195 +1,26 @@
-"""One run's section of the report: statistics of its scores, and a verdict in words."""
+"""Makes a section of the report: the statistics of one run, and the verdicts on its methods."""
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from salcheck.naming.parameters import write
-from salcheck.questions import HIGHER, LOWER, Metric, Question
-from salcheck.report.derived import Auroc, aurocs, best_of, half_of
+from salcheck.naming.registry import flagged
+from salcheck.questions import HIGHER, Question
+from salcheck.report.derived import aurocs, best_of, half_of
+from salcheck.report.records import Curve, Entry, Line, Pair, Section, copies_of, level_name
 from salcheck.report.remarks import chosen_levels, remarks_of
-from salcheck.report.stats import Comparison, Summary, bands, compare, holm, summarise
+from salcheck.report.stats import bands, compare, holm, summarise
 from salcheck.report.stored import ScoredMethod, Stored, load
-from salcheck.report.verdicts import ALPHA, margin, verdict
+from salcheck.report.verdicts import margin, verdict
 from salcheck.store.results import Store
 
-APART = ("correct_only", "images", "roles", "levels")  # parameters that are no setting, or are told elsewhere
-ANCHORS = ("case", "diffcam", "libracam")  # methods that others are compared with, where they are in the run
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two methods of one run on the same images at one level; holm, holm_t: adjusted over all pairs of the run."""
-
-    level: float
-    method: str
-    against: str
-    comparison: Comparison
-    holm: float | None
-    holm_t: float | None
-    gain: float  # the mean difference, positive where the first is better
-
-    @property
-    def better(self) -> bool:
-        """By ranks, and in the mean too: where these disagree, neither is a claim."""
-        return self.holm is not None and self.holm < ALPHA and (self.comparison.effect or 0) > 0 and self.gain > 0
-
-
-@dataclass(frozen=True)
-class Line:
-    """One method in one run at one level of the tested metric: its summary, what was left out, and the verdict.
-
-    floor: it is there to be beaten, as controls are. anchor: its pair with the first of the methods that others are
-    compared with; hardest: the one with the control or floor that comes nearest to it, or beats it most.
-    """
-
-    question: str
-    run: int
-    arch: str
-    method: str
-    control: bool
-    floor: bool
-    metric: str
-    level: float
-    level_name: str
-    summary: Summary
-    holm: float | None
-    blank: int
-    tied: int
-    excluded: int
-    failed: int
-    same_as: str | None
-    verdict: str
-    anchor: Pair | None = None
-    hardest: Pair | None = None
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """The line as one flat record."""
-        apart = ("summary", "anchor", "hardest")
-        rest = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in apart}
-        order = ("question", "run", "arch", "method", "control", "floor", "metric", "level", "level_name")
-        head = {name: rest.pop(name) for name in order}
-        return head | dataclasses.asdict(self.summary) | rest
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The mean of one metric over the images, (L,) over its levels, with a bootstrap interval, for one method.
-
-    n: (L,), on how many images it has a score there.
-    """
-
-    metric: str
-    method: str
-    control: bool
-    floor: bool
-    levels: NDArray[np.float64]
-    n: NDArray[np.int64]
-    mean: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the maps lie, asked of the same model cut at the same layer in another run: the mean and its interval by
-    method. chance: what a map that marks anything gets; right: the methods that beat it, every control and floor.
-    """
-
-    question: str
-    title: str
-    run: int
-    chance: float
-    means: Mapping[str, tuple[float | None, float | None, float | None]]
-    right: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Section:
-    """One run: where its numbers come from, a line per method and level, and remarks that a reader must know."""
-
-    question: Question
-    about: Mapping[str, Any]
-    lines: Sequence[Line]
-    pairs: Sequence[Pair]
-    curves: Sequence[Curve]
-    remarks: Sequence[str]
-    aurocs: Sequence[Auroc] = ()
-    places: Sequence[Place] = ()
-
-    @cached_property
-    def parameters(self) -> dict[str, Any]:
-        return json.loads(self.about["parameters"])
-
-    @cached_property
-    def copies(self) -> dict[str, str]:
-        """Metrics that say of every method what one before them says, and that one."""
-        return _copies(self.curves)
-
-    @property
-    def metric(self) -> Metric:
-        """The one that the claim is on."""
-        return self.question.metrics[self.question.metric]
-
-    @property
-    def better(self) -> str:
-        """Which side of the tested metric is better, in words; nothing where neither is."""
-        return {HIGHER: "higher is better", LOWER: "lower is better"}.get(self.metric.better, "")
-
-    @property
-    def asked(self) -> str:
-        """What was measured, which side is better and what was set; what the remarks say of the images is left out."""
-        told = {name: write(value) for name, value in self.parameters.items() if name not in APART}
-        settings = ", ".join(f"{name} {value}" for name, value in told.items() if value)
-        measured = ", ".join(filter(None, [self.metric.title, self.better]))
-        return "; ".join(filter(None, [measured, settings]))
-
-    @property
-    def threshold(self) -> float | None:
-        return self.parameters.get("threshold")
-
-    @cached_property
-    def levels(self) -> list[float]:
-        """The levels of the tested metric."""
-        return sorted({line.level for line in self.lines})
-
-    @property
-    def of_methods(self) -> bool:
-        """Whether methods were asked, or the model itself."""
-        return bool(self.question.roles)
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Names of the levels 1, 2, ...; none where levels are numbers."""
-        return self.parameters.get("levels", ())
-
-    @property
-    def placed(self) -> bool:
-        """Whether lines must say at which level they are."""
-        return len(self.levels) > 1 or any(line.level_name for line in self.lines if self.names)
-
-    def level_name(self, level: float) -> str:
-        return level_name(self.names, level)
-
-    def place(self, level: float) -> str:
-        """The level with what it is: `5 % removed`, `layer layer4`."""
-        axis, name = self.question.level, self.level_name(level)
-        return f"{axis} {name}" if self.names else f"{name} {axis}"
-
-
-def level_name(names: Sequence[str], level: float) -> str:
-    """The name of a level, or its number where levels have none; level 0 of a run with names is no level."""
-    if names and level == 0:
-        return ""
-    return names[int(level) - 1] if level in range(1, len(names) + 1) else f"{level:g}"
+# Methods with which every other method of a run is compared, where they are in it: those whose papers claim to be
+# better than the rest. The first that is in the run has columns of its own in the tables. A choice, not derivable.
+ANCHORS = ("case", "diffcam", "libracam")
 
 
 def make_section(store: Store, about: Mapping[str, Any], question: Question) -> Section:
@@ -197,33 +28,11 @@ def make_section(store: Store, about: Mapping[str, Any], question: Question) -> 
     stored = load(store, about, question)
     entries = _entries(stored)
     pairs = _pairs(stored) if question.paired else []
-    lines = _lines(stored, entries, pairs)
+    lines = _lines(stored, entries, pairs, flagged("methods", "ALWAYS"))
     curves, chosen = _curves(stored)
-    same = ", ".join(f"{name} is {other}" for name, other in _copies(curves).items())
+    same = ", ".join(f"{metric} is {other}" for metric, other in copies_of(curves).items())
     remarks = [*remarks_of(stored, lines, len(pairs)), *chosen, *([f"The same throughout: {same}."] if same else [])]
     return Section(stored.question, about, lines, pairs, curves, remarks, aurocs(stored))
-
-
-def _copies(curves: Sequence[Curve]) -> dict[str, str]:
-    """Metrics whose curves, of several levels, are another's before them, method by method; and that other."""
-    told: dict[bytes, str] = {}
-    found = {}
-    for metric in dict.fromkeys(curve.metric for curve in curves if len(curve.levels) > 1):
-        own = [curve for curve in curves if curve.metric == metric]
-        content = b"".join(curve.method.encode() + curve.n.tobytes() + curve.mean.tobytes() for curve in own)
-        if told.setdefault(content, metric) != metric:
-            found[metric] = told[content]
-    return found
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One method's scores at one level; `notes` counts the images without a score by the kind of their note."""
-
-    method: ScoredMethod
-    level: float
-    summary: Summary
-    notes: Mapping[str, int]
 
 
 def _entries(stored: Stored) -> list[Entry]:
@@ -233,7 +42,7 @@ def _entries(stored: Stored) -> list[Entry]:
     levels = sorted(set(main["level"]) - {0.0}) or [0.0]
     frames = dict(tuple(main.groupby("method_id")))
     table = stored.wide(main).reindex(
-        columns=pd.MultiIndex.from_tuples([(m.id, at) for at in levels for m in stored.methods])
+        columns=pd.MultiIndex.from_tuples([(m.id, level) for level in levels for m in stored.methods])
     )
     entries = []
     for level in levels:
@@ -242,8 +51,8 @@ def _entries(stored: Stored) -> list[Entry]:
             here = rows[(rows["level"] == level) | (rows["level"] == 0.0)]
             kinds = here["kind"].dropna().value_counts().to_dict()
             values = table[method.id, level].to_numpy(dtype=float)
-            there = np.isfinite(values)
-            summary = summarise(values[there], threshold, seed, above=higher, clusters=stored.clusters[there])
+            scored = np.isfinite(values)
+            summary = summarise(values[scored], threshold, seed, above=higher, clusters=stored.clusters[scored])
             entries.append(Entry(method, level, summary, kinds))
     if threshold is not None or not len(table):
         return entries
@@ -259,71 +68,71 @@ def _number(value: float) -> float | None:
 
 
 def _opponents(stored: Stored) -> list[tuple[ScoredMethod, ScoredMethod]]:
-    """Every distinct method with every anchor, floor and control that is not itself; two anchors meet once."""
-    order = {name: place for place, name in enumerate(ANCHORS)}
-    opponents = [other for other in stored.methods if other.hurdle or other.name in order]
+    """Every distinct method with every anchor, floor and control but itself; two anchors are compared once."""
+    order = {spec: position for position, spec in enumerate(ANCHORS)}
+    opponents = [other for other in stored.methods if other.hurdle or other.spec in order]
     return [
         (method, other)
         for method in stored.distinct
         for other in opponents
         if method not in (other, stored.twins.get(other.id))
-        and not order.get(method.name, 99) < order.get(other.name, -1)
+        and not order.get(method.spec, 99) < order.get(other.spec, -1)
     ]
 
 
 def _pairs(stored: Stored) -> list[Pair]:
-    """Pairs on the images that both have scores of."""
+    """Every comparison, on the images that have scores of both methods."""
     higher = stored.question.metrics[stored.question.metric].better == HIGHER
     table = stored.wide(stored.main)
-    there = [
+    asked = [
         (level, method, other)
         for level in sorted(set(table.columns.get_level_values("level")))
         for method, other in _opponents(stored)
         if (method.id, level) in table and (other.id, level) in table
     ]
-    if not there:
+    if not asked:
         return []
-    sides = [(table[m.id, level].to_numpy(float), table[o.id, level].to_numpy(float)) for level, m, o in there]
-    told = [compare(first, second, higher_is_better=higher, clusters=stored.clusters) for first, second in sides]
+    sides = [(table[m.id, level].to_numpy(float), table[o.id, level].to_numpy(float)) for level, m, o in asked]
+    comparisons = [compare(first, second, higher_is_better=higher, clusters=stored.clusters) for first, second in sides]
     differences = np.stack([first - second for first, second in sides], axis=1)
     _, low, high = bands(differences, stored.seed, stored.clusters)
-    ranks, means = holm([comparison.wilcoxon for comparison in told]), holm([comparison.t for comparison in told])
+    ranks, means = holm([one.wilcoxon for one in comparisons]), holm([one.t for one in comparisons])
     return [
         Pair(
             float(level),
-            method.name,
-            other.name,
+            method.spec,
+            other.spec,
             dataclasses.replace(comparison, low=_number(below), high=_number(above)),
             holm=rank,
             holm_t=mean,
             gain=(1 if higher else -1) * (comparison.difference or 0.0),
         )
         for (level, method, other), comparison, below, above, rank, mean in zip(
-            there, told, low, high, ranks, means, strict=True
+            asked, comparisons, low, high, ranks, means, strict=True
         )
     ]
 
 
-def _lines(stored: Stored, entries: Sequence[Entry], pairs: Sequence[Pair]) -> list[Line]:
+def _lines(stored: Stored, entries: Sequence[Entry], pairs: Sequence[Pair], standing: Collection[str]) -> list[Line]:
     family = [entry for entry in entries if entry.method in stored.distinct]
     adjusted = holm([entry.summary.wilcoxon for entry in family])
     p = {(e.method.id, e.level): value for e, value in zip(family, adjusted, strict=True)}
-    anchor = next((name for name in ANCHORS if name in {method.name for method in stored.methods}), None)
+    anchor = next((spec for spec in ANCHORS if spec in {method.spec for method in stored.methods}), None)
     lines = []
     for entry in entries:
         method, level = entry.method, entry.level
         subject = method if method in stored.distinct or method.hurdle else stored.twins[method.id]
         hurdles = [e for e in entries if e.method.hurdle and e.level == level]
-        own = [pair for pair in pairs if (pair.method, pair.level) == (subject.name, level)]
-        beside = [pair for pair in own if pair.against in {e.method.name for e in hurdles}]
+        own = [pair for pair in pairs if (pair.method, pair.level) == (subject.spec, level)]
+        beside = [pair for pair in own if pair.against in {e.method.spec for e in hurdles}]
         corrected = None if method.hurdle else p[subject.id, level]
         line = _line(
             stored,
             entry,
             holm=corrected,
             tied=int(stored.tied.get((method.id, level), 0)),
-            same_as=stored.twins[method.id].name if method.id in stored.twins else None,
-            verdict=verdict(stored.question, entry, corrected, hurdles, beside),
+            same_as=stored.twins[method.id].spec if method.id in stored.twins else None,
+            verdict=verdict(stored.question, entry, corrected, hurdles, beside, standing),
             anchor=next((pair for pair in own if pair.against == anchor), None),
             hardest=min(beside, key=lambda pair: margin(pair, stored.question), default=None),
         )
@@ -331,13 +140,13 @@ def _lines(stored: Stored, entries: Sequence[Entry], pairs: Sequence[Pair]) -> l
     return lines
 
 
-def _line(stored: Stored, entry: Entry, **found: Any) -> Line:
+def _line(stored: Stored, entry: Entry, **rest: Any) -> Line:
     about, method = stored.about, entry.method
     return Line(
         question=about["question"],
         run=about["run"],
         arch=about["arch"],
-        method=method.name,
+        method=method.spec,
         control=method.control,
         floor=method.floor,
         metric=stored.question.metric,
@@ -347,33 +156,33 @@ def _line(stored: Stored, entry: Entry, **found: Any) -> Line:
         blank=entry.notes.get("blank", 0),
         excluded=entry.notes.get("excluded", 0),
         failed=sum(count for kind, count in entry.notes.items() if kind not in ("blank", "excluded")),
-        **found,
+        **rest,
     )
 
 
 def _curves(stored: Stored) -> tuple[list[Curve], list[str]]:
-    """The mean of every metric at each of its levels, for every method that is not another one's twin; and a remark on
-    every metric that is read off another one's curve.
+    """The mean of every metric at each of its levels, for every method that duplicates no other; and a remark on every
+    metric that is computed from another metric's curve.
     """
     curves, remarks = [], []
     methods = [*stored.distinct, *(method for method in stored.methods if method.hurdle)]
     halves = {int(id): half_of(stored.seed, key) for id, key in stored.images["key"].items()}
-    for metric, told in stored.question.metrics.items():
-        rows = stored.rows(told.best_of or metric)
-        if told.best_of:
-            rows, levels = best_of(rows, halves, told.better)
-            remarks += chosen_levels(metric, told, {m.name: levels[m.id] for m in methods if m.id in levels})
+    for metric, row in stored.question.metrics.items():
+        rows = stored.rows(row.best_of or metric)
+        if row.best_of:
+            rows, levels = best_of(rows, halves, row.better)
+            remarks += chosen_levels(metric, row, {m.spec: levels[m.id] for m in methods if m.id in levels})
         table = stored.wide(rows)
         if table.empty:
             continue
-        at, names = table.columns.get_level_values("level"), table.columns.get_level_values("method_id")
+        level_of, id_of = table.columns.get_level_values("level"), table.columns.get_level_values("method_id")
         columns = table.to_numpy(dtype=float)
         figures = (np.isfinite(columns).sum(0), *bands(columns, stored.seed, stored.clusters))
         for method in methods:
-            own = np.flatnonzero(names == method.id)
-            own = own[np.argsort(at[own])]
-            found = [figure[own] for figure in figures]
+            own = np.flatnonzero(id_of == method.id)
+            own = own[np.argsort(level_of[own])]
             if own.size:
-                axis = at[own].to_numpy(dtype=float)
-                curves.append(Curve(metric, method.name, method.control, method.floor, axis, *found))
+                axis = level_of[own].to_numpy(dtype=float)
+                values = [figure[own] for figure in figures]
+                curves.append(Curve(metric, method.spec, method.control, method.floor, axis, *values))
     return curves, remarks

@@ -3,7 +3,7 @@
 Images of one class are alike. Where `clusters` (n,) says which of n images belong together, whole clusters are
 resampled, and a test asks how often the signs of whole clusters would do as much: Wilcoxon's statistic with the
 variance of its clusters' sums (Larocque, Statistics & Probability Letters 2005; Rosner, Glynn and Lee, Biometrics
-2006), every image counted once. With no two images in a cluster the figures are those of the plain tests.
+2006), every image with the same weight. Where every cluster is one image, the plain tests are used.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+ALPHA = 0.05  # level of every test
 ZERO_METHOD = "pratt"  # scores equal to the threshold are ranked, then their ranks are dropped
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -27,11 +28,12 @@ EXACT = 20  # clusters: with fewer every pattern of signs is counted
 
 @dataclass(frozen=True)
 class Summary:
-    """What is said of one method's scores, against a threshold if there is one; None where there is too little.
+    """Statistics of one method's scores, with tests against a threshold if there is one; None where undefined.
 
     low, high: percentile bootstrap interval, 95 %, of the median with a threshold and of the mean without. beyond:
     share in 0...1 on the claimed side of the threshold. effect: matched-pairs rank-biserial correlation in -1...1,
-    positive on the claimed side. wilcoxon, sign: one-sided p-values for that side. at_threshold: scores equal to it.
+    positive on the claimed side. wilcoxon, sign: one-sided p-values for that side. at_threshold: number of scores equal
+    to the threshold.
     """
 
     n: int
@@ -49,12 +51,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One method's scores beside another's on the same images; None where no image has both, or one says nothing.
+    """One method's scores beside another's on the same images; None where a figure is undefined.
 
     difference: mean of the first minus the second; low, high: its percentile bootstrap interval, 95 %. effect:
     matched-pairs rank-biserial correlation in -1...1, positive where the first is better. wilcoxon, t: two-sided
-    p-values of the paired tests. t_one_sided: that the first is better. welch: the two-sided test that forgets which
-    image is which, and which belong together. equal: images on which both are the same.
+    p-values of the paired tests. t_one_sided: one-sided p-value for "the first is better". welch: p-value of Welch's
+    unpaired two-sided t test, clusters ignored. equal: number of images on which both scores are the same.
     """
 
     n: int
@@ -121,7 +123,7 @@ def compare(
     groups = None if clusters is None else np.asarray(clusters)[both]
     differences = one - two
     worse = -differences if higher_is_better else differences  # below 0 where the first is better
-    told = Comparison(
+    plain = Comparison(
         n=one.size,
         difference=float(differences.mean()),
         effect=rank_biserial_below(worse, 0.0),
@@ -129,27 +131,27 @@ def compare(
         equal=int((differences == 0).sum()),
     )
     if one.size < 2 or np.ptp(differences) == 0:
-        return told
+        return plain
     two_sided, one_sided = _t_tests(worse, groups)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Precision loss")  # of scores that are nearly all the same
         welch = float(stats.ttest_ind(one, two, equal_var=False).pvalue)
-    return dataclasses.replace(told, t=two_sided, t_one_sided=one_sided, welch=welch)
+    return dataclasses.replace(plain, t=two_sided, t_one_sided=one_sided, welch=welch)
 
 
 def bands(
     values: NDArray[np.float64], seed: int = 0, clusters: ArrayLike | None = None
 ) -> tuple[NDArray[np.float64], ...]:
-    """Mean of each of C columns (n, C) of n images, and its percentile bootstrap interval, 95 %: three times (C,).
+    """Mean of each column of `values` (n images, C columns), and the ends of its 95 % interval: three arrays (C,).
 
-    Images, or whole clusters, are resampled, the same for all columns; where some of a column are NaN its mean is of
-    the others. NaN where all are.
+    Percentile bootstrap. Images (or whole clusters) are resampled, the same ones for all columns. NaN values are left
+    out of a column's mean; a column of nothing else has NaN.
     """
-    there = np.isfinite(values)
-    filled = np.where(there, values, 0.0)
+    finite = np.isfinite(values)
+    filled = np.where(finite, values, 0.0)
     codes = _codes(clusters)
     sums, counts = (
-        (filled, there.astype(float)) if codes is None else (_by_cluster(filled, codes), _by_cluster(there, codes))
+        (filled, finite.astype(float)) if codes is None else (_by_cluster(filled, codes), _by_cluster(finite, codes))
     )
     means = []
     for times in _draws(len(sums), RESAMPLES * len(sums), seed):
@@ -159,15 +161,16 @@ def bands(
         warnings.filterwarnings("ignore", "All-NaN slice")
         low, high = np.nanquantile(np.concatenate(means), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     with np.errstate(invalid="ignore"):
-        return filled.sum(0) / there.sum(0), low, high
+        return filled.sum(0) / finite.sum(0), low, high
 
 
 def auroc(
     positive: ArrayLike, negative: ArrayLike, seed: int = 0, clusters: ArrayLike | None = None
 ) -> tuple[float, float, float]:
-    """How often a value of the first beats one of the second, over all pairs, ties half; and its interval, 95 %.
+    """Area under the ROC curve and the ends of its 95 % interval: the share of pairs in which the positive is larger.
 
-    Both are of the same n images (n,), none of them NaN: an image, or a whole cluster, is drawn with both its values.
+    Ties count half. Both (n,) are of the same n images, without NaN; the bootstrap draws an image (or a whole cluster)
+    with both its values.
     """
     first, second = np.asarray(positive, dtype=float), np.asarray(negative, dtype=float)
     order = np.argsort(second)
@@ -182,13 +185,13 @@ def auroc(
     codes = _codes(clusters)
     spread = np.arange(first.size) if codes is None else codes
     draws = _draws(int(spread.max()) + 1, 4 * RESAMPLES * first.size, seed)
-    found = np.concatenate([areas(times[:, spread]) for times in draws])
-    low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    resampled = np.concatenate([areas(times[:, spread]) for times in draws])
+    low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(areas(np.ones((1, first.size)))[0]), float(low), float(high)
 
 
 def rank_agreement(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Kendall's tau-b of two rankings of the same methods by their numbers; None for fewer than two, or all equal."""
+    """Kendall's tau-b of two lists of scores of the same methods; None for fewer than two methods, or all equal."""
     if len(first) < 2 or len(set(first)) < 2 or len(set(second)) < 2:
         return None
     return float(stats.kendalltau(first, second).statistic)
@@ -320,7 +323,7 @@ def _medians(scores: NDArray[np.float64], codes: NDArray[np.int64], seed: int) -
     ordered, sorted_codes = scores[order], codes[order]
     steps = np.linspace(0, scores.size, 2 + int(np.sqrt(scores.size))).astype(int)
     inside = _by_cluster(np.arange(scores.size)[:, None] < steps, sorted_codes)  # (G, steps): images before each step
-    found = []
+    medians = []
     for times in _draws(int(codes.max()) + 1, 4 * RESAMPLES * scores.size, seed):
         before = times @ inside
         total = before[:, -1:]
@@ -330,8 +333,8 @@ def _medians(scores: NDArray[np.float64], codes: NDArray[np.int64], seed: int) -
         high = int(np.flatnonzero((before > last).all(0))[0])
         upto = before[:, [low]] + np.cumsum(times[:, sorted_codes[steps[low] : steps[high]]], axis=1)
         middles = [steps[low] + (upto <= place).sum(1) for place in (first, last)]
-        found.append((ordered[middles[0]] + ordered[middles[1]]) / 2)
-    return np.concatenate(found)
+        medians.append((ordered[middles[0]] + ordered[middles[1]]) / 2)
+    return np.concatenate(medians)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -352,25 +355,25 @@ def agreeing(first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:
 
 
 def alike(signatures: Mapping[str, NDArray[np.float64]], tolerance: float = 1e-4) -> dict[str, str]:
-    """Methods that are another one under another name: each to the first whose signatures it shares.
+    """Duplicates among methods: each mapped to the first method with the same signatures.
 
     signatures: for each method the map signatures (n,) of the same maps in the same order, NaN for blank
-    maps. Two methods are alike where every signature agrees, blanks included. Methods with nothing but blank
-    maps are not: they rank no pixel.
+    maps. Two methods are duplicates where every signature agrees, blank maps included. A method with nothing but
+    blank maps duplicates none: it ranks no pixel.
     """
-    found: dict[str, str] = {}
+    duplicates: dict[str, str] = {}
     names = list(signatures)
     for position, name in enumerate(names):
         own = signatures[name]
         twins = (
             first
             for first in names[:position]
-            if first not in found
+            if first not in duplicates
             and np.isfinite(own).any()
             and own.shape == signatures[first].shape
             and np.allclose(own, signatures[first], rtol=0, atol=tolerance, equal_nan=True)
         )
         twin = next(twins, None)
         if twin is not None:
-            found[name] = twin
-    return found
+            duplicates[name] = twin
+    return duplicates

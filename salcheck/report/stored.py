@@ -1,4 +1,4 @@
-"""What the database holds of one run: its scores, its methods, which of them are one, which images belong together."""
+"""What the database holds of one run: scores, methods, duplicates among the methods, clusters of images."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -59,24 +59,24 @@ ORDER BY maps.method_id, role, maps.image_id
 
 @dataclass(frozen=True)
 class ScoredMethod:
-    """A method of the run. floor: the question's own, which others must beat as they must beat controls."""
+    """A method of the run. spec: its name with its parameters. floor: the question names it as one to be beaten."""
 
     id: int
-    name: str
+    spec: str
     control: bool
     floor: bool
 
     @property
     def hurdle(self) -> bool:
-        """Whether it is there to be beaten."""
+        """Whether other methods must beat it."""
         return self.control or self.floor
 
 
 @dataclass(frozen=True)
 class Stored:
     """One run. main: the rows of the tested metric, (method_id, level, image_id, value, kind, note). methods: in the
-    order in which they were added, floors and then controls last. images: those with any score, by id: their `key`,
-    their `class` (the first label, NaN without one) and the number of their `cluster`.
+    order in which they were added, floors and then controls last. images: those with any score, indexed by id, with the
+    columns `key`, `class` (the first label, NaN without one) and `cluster` (a number).
     """
 
     store: Store
@@ -115,35 +115,36 @@ class Stored:
         return self.main if metric == self.question.metric else self.store.query(SCORES, run=self.run, metric=metric)
 
     def wide(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Scores by (method, level), a row for each image of the run that has any: NaN where it has none here."""
+        """Scores with a column for each (method, level) and a row for each image with any score; NaN where none."""
         scored = rows[rows["value"].notna()]
         table = scored.pivot(index="image_id", columns=["method_id", "level"], values="value")
         return table.reindex(self.images.index)
 
     @cached_property
     def tied(self) -> dict[tuple[int, float], int]:
-        """By method and level, in how many images position or chance chose among equal values."""
+        """By (method, level): the number of images in which position or chance chose among equal values."""
         return self.store.query(TIED, run=self.run).set_index(["method_id", "level"])["images"].to_dict()
 
     @cached_property
     def twins(self) -> dict[int, ScoredMethod]:
-        """Methods whose maps rank every pixel as another's do, by id, and that other; controls and floors come first.
+        """Methods whose maps rank every pixel as another method's do: their ids, mapped to the method they duplicate.
 
-        Signatures are of the positive parts of maps. Where a diagnostic reads more than that, the scores tell.
+        Of two duplicates a control or floor counts as the first. Signatures cover the positive part of maps only; some
+        diagnostics read more, so the scores must agree too.
         """
         rows = self.store.query(SIGNATURES, run=self.run, roles=self.roles)
         table = rows.pivot(index=["role", "image_id"], columns="method_id", values="signature")
         order = [m for m in sorted(self.methods, key=lambda m: (not m.control, not m.floor)) if m.id in table]
         known = {str(method.id): method for method in order}
-        signatures = {name: table[method.id].to_numpy(dtype=float) for name, method in known.items()}
-        found = {int(name): known[twin] for name, twin in alike(signatures).items()}
+        signatures = {id: table[method.id].to_numpy(dtype=float) for id, method in known.items()}
+        twins = {int(id): known[twin] for id, twin in alike(signatures).items()}
         scores = self.main.pivot(index=["image_id", "level"], columns="method_id", values="value")
-        pairs = {id: [scores[one].to_numpy(float) for one in (id, twin.id)] for id, twin in found.items()}
-        return {id: twin for id, twin in found.items() if agreeing(*pairs[id])}
+        pairs = {id: [scores[one].to_numpy(float) for one in (id, twin.id)] for id, twin in twins.items()}
+        return {id: twin for id, twin in twins.items() if agreeing(*pairs[id])}
 
     @cached_property
     def distinct(self) -> list[ScoredMethod]:
-        """The methods that are compared: no control, no floor, and of those that are one only the first."""
+        """The methods that are compared: no control, no floor, and of duplicates only the first."""
         twins = self.twins
         return [m for m in self.methods if not m.hurdle and (m.id not in twins or twins[m.id].hurdle)]
 
@@ -166,9 +167,9 @@ def load(store: Store, about: Mapping[str, Any], question: Question) -> Stored:
 
 
 def _clusters(classes: pd.Series) -> NDArray[np.int64]:
-    """A number for each image, the same for images of one class; without a label it is alone.
+    """A number for each image, the same for images of one class. An image without a label is its own cluster.
 
-    So is every image where classes are too few to be drawn from: what is said is then said of these classes.
+    With fewer than FEWEST classes every image is its own cluster; conclusions then hold for these classes only.
     """
     alone = np.arange(len(classes), dtype=np.int64)
     numbers, _ = pd.factorize(classes)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from salcheck.naming.registry import one_line
 from salcheck.report.build import Report
-from salcheck.report.section import Curve, Section
+from salcheck.report.records import Curve, Section
 from salcheck.screen.figures import save, shorten
 
 STYLES = ("-", (0, (6, 1)), (0, (3, 1, 1, 1)))  # of methods, one after another when the colours are used up

@@ -41,7 +41,7 @@ def run_demo(out: Path) -> None:
     with Store(str(database)) as store:
         (run,) = ask([parse_question("rq1")], model, parse_methods(["quick"]), request, store, out / "cache", terminal)
         say(f"\n3. What the scores say: salcheck report --db {database} --out {out / 'report.md'}\n")
-        report = make_report(store, run=run)
+        report = make_report(store, runs=[run])
     text = registry.load("formats", "md").render(report, {})
     atomic_write(out / "report.md", lambda file: file.write(text.encode()))
     print(registry.load("formats", "text").render(report, {}), end="")

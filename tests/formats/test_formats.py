@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import json
 
@@ -6,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from salcheck.formats._verdicts import words
 from salcheck.maps.notes import Kind, Note
 from salcheck.naming import registry
 from salcheck.report.build import make_report
@@ -15,6 +17,7 @@ from tests.databases import add_maps, add_metric, add_run
 NASTY = "a|b`c<d>\ne*f*[g](h)\\|"
 LONG = "case:contrast=explicit,against=n02123045,k=3"
 BLANK = Note(Kind.BLANK, "no positive pixel")
+CONTROLS = ("random", "center", "edges")
 
 
 @pytest.fixture
@@ -28,6 +31,7 @@ def report(tmp_path):
             "layercam": [BLANK] * 6,
             "random": [0.0, 1.0, 2.0, 3.0, 4.0, 5.0],
             "center": [100.0] * 6,
+            "edges": [100.0] * 6,
         }
         number = add_run(store, scores)
         add_maps(store, number, "case", [0.1] * 6)
@@ -104,7 +108,7 @@ def test_csv_reads_back_by_the_csv_module_and_by_pandas(report):
     lines = [line for section in report.sections for line in section.lines]
     assert len(records) == len(table)
     claims = [pair for pair in zip(records, table.iterrows(), strict=True) if pair[0]["table"] == "claim"]
-    assert len(claims) == len(lines) == 8
+    assert len(claims) == len(lines) == 9
     for (record, (_, row)), line in zip(claims, lines, strict=True):
         assert record["method"] == row["method"] == line.method
         assert int(record["n"]) == row["n"] == line.summary.n
@@ -112,6 +116,8 @@ def test_csv_reads_back_by_the_csv_module_and_by_pandas(report):
             value = getattr(line.summary, name)
             assert (record[name] == "") == pd.isna(row[name]) == (value is None)
             assert value is None or float(record[name]) == row[name] == value
+        assert record["verdict"] == words(line.verdict)
+        assert record["verdict_kind"] == line.verdict.kind.value
     assert {record["threshold"] for record in records} == {"50.0"}
     assert all(None not in record for record in records)
 
@@ -130,7 +136,22 @@ def test_json_has_one_object_per_line_with_every_figure_in_full(report):
     assert [record["method"] for record in records] == [line.method for line in lines]
     for record, line in zip(records, lines, strict=True):
         assert {"question", "arch", "method", "n", "mean", "median", "verdict", "run"} <= set(record)
-        assert record == {**record, **line.values}
+        assert record == {**record, **dataclasses.asdict(line.summary)}
+        for name in (
+            "run",
+            "arch",
+            "method",
+            "control",
+            "floor",
+            "metric",
+            "level",
+            "holm",
+            "blank",
+            "failed",
+            "same_as",
+        ):
+            assert record[name] == getattr(line, name)
+        assert (record["verdict"], record["verdict_kind"]) == (words(line.verdict), line.verdict.kind)
         assert record["percent"] == 5
     assert records[3]["mean"] is None
     assert records[1]["same_as"] == "case"
@@ -141,9 +162,9 @@ def test_text_is_no_wider_than_the_terminal_and_breaks_no_word(report, empty, wi
     monkeypatch.setenv("COLUMNS", str(width))
     for given in (report, empty):
         assert max(len(line) for line in render("text", given).splitlines()) <= width
-    words = render("text", report).replace("\n", " ").split()
+    pieces = render("text", report).replace("\n", " ").split()
     for word in ("evidence", "(random", "control:", "resamples.", "UNFINISHED:"):
-        assert word in words
+        assert word in pieces
 
 
 def test_text_has_all_columns_where_there_is_room_and_always_the_median_and_p(report, monkeypatch):
@@ -188,7 +209,14 @@ def paired(tmp_path):
         for fill, shift in (("mean", 0.0), ("blur", 0.1), ("zero", -0.2)):
             scores = {
                 name: (rng.uniform(0, 0.2, (20, 2)) + np.array([best, best + 0.1]) + shift).tolist()
-                for name, best in (("gradcam", 0.5), ("case", 0.4), (NASTY, 0.45), ("random", 0.1), ("center", 0.2))
+                for name, best in (
+                    ("gradcam", 0.5),
+                    ("case", 0.4),
+                    (NASTY, 0.45),
+                    ("random", 0.1),
+                    ("center", 0.2),
+                    ("edges", 0.1),
+                )
             }
             parameters = {"fill": fill, "percent": [5.0, 50.0], "output": "softmax"}
             add_run(store, scores, question="rq2", metric="drop", levels=(5.0, 50.0), **parameters)
@@ -203,14 +231,14 @@ def test_markdown_of_a_paired_question_has_levels_differences_and_a_cross_check(
     claims, pairs, check = tables
     head, _, *rows = (cells(row) for row in claims.splitlines())
     assert head[:3] == ["% removed", "method", "N"]
-    assert [row[0] for row in rows] == ["5"] * 5 + ["50"] * 5
+    assert [row[0] for row in rows] == ["5"] * 6 + ["50"] * 6
     line = next(line for line in paired.sections[0].lines if (line.method, line.level) == ("gradcam", 50.0))
     row = next(row for row in rows if row[:2] == ["50", "gradcam"])
     assert row[3] == f"{line.summary.mean:.3f}"
     assert row[head.index("beside case")] == f"{line.anchor.comparison.difference:+.3f}"
     assert row[head.index("beside the hardest control")] == f"{line.hardest.comparison.difference:+.3f} (center)"
     assert row[-1] == "better than every control"
-    assert len(pairs.splitlines()) == 2 + 2 * (3 * 2 + 2)
+    assert len(pairs.splitlines()) == 2 + 2 * (3 * 3 + 2)
     assert "rq2 under other readings" in text
     assert [cells(row)[0] for row in check.splitlines()[2:]] == ["as above", "fill=blur", "fill=zero"]
 
@@ -224,7 +252,7 @@ def test_markdown_shows_the_pictures_that_it_is_given(paired):
 def test_records_hold_claims_means_pairs_and_readings(paired):
     records = json.loads(render("json", paired), parse_constant=pytest.fail)
     counts = pd.Series([record["table"] for record in records]).value_counts().to_dict()
-    assert counts == {"claim": 10, "mean": 10, "pair": 16, "cross-check": 3}
+    assert counts == {"claim": 12, "mean": 12, "pair": 22, "cross-check": 3}
     pair = next(record for record in records if record["table"] == "pair")
     assert {"method", "against", "level", "difference", "effect", "wilcoxon", "holm", "t", "welch"} <= set(pair)
 
@@ -248,8 +276,8 @@ def many(tmp_path):
     """rq1 and where its maps lie, a curve over named levels, a question of the model and one with plants."""
     rng = np.random.default_rng(0)
     with Store(str(tmp_path / "many.db")) as store:
-        add_run(store, {"case": [10.0] * 8, "gradcam": [20.0] * 8, "random": [90.0] * 8})
-        own = {"case": [0.9, 0.8] * 4, "lafam": [0.3, 0.2] * 4, "random": [0.2, 0.3] * 4}
+        add_run(store, {"case": [10.0] * 8, "gradcam": [20.0] * 8, **dict.fromkeys(CONTROLS, [90.0] * 8)})
+        own = {"case": [0.9, 0.8] * 4, "lafam": [0.3, 0.2] * 4, **dict.fromkeys(CONTROLS, [0.2, 0.3] * 4)}
         add_run(store, own, question="mosaic", metric="own", levels=(0.0,), grid=3)
         layers = {name: rng.uniform(0, 100, (8, 2)).tolist() for name in ("gradcam", "random")}
         add_run(
@@ -293,7 +321,7 @@ def test_every_markdown_table_of_every_kind_has_rows_of_one_length(many):
 def test_markdown_marks_floors_and_has_where_the_maps_lie(many):
     found = sections_of(render("md", many))
     head, rows = table_of(found["mosaic"])
-    assert [row[0] for row in rows] == ["case", "*lafam* (floor)", "*random*"]
+    assert [row[0] for row in rows] == ["case", "*lafam* (floor)", *(f"*{name}*" for name in CONTROLS)]
     assert "beside the hardest control or floor" in head
     head, rows = table_of(found["rq1"])
     place = head.index("mosaic: own cell (chance 0.11)")

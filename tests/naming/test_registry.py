@@ -35,3 +35,27 @@ def test_a_long_list_is_not_recited():
 
 def test_text_of_strangers_stays_on_one_line_and_moves_no_cursor():
     assert registry.one_line("a\nb\t\x1b[31mc\udcff é 日") == "a b \\x1b[31mc\\udcff é 日"
+
+
+def test_flagged_files_are_those_that_say_so_at_their_top_level_and_none_is_imported(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "PACKAGE", tmp_path)
+    (tmp_path / "methods").mkdir()
+    texts = {
+        "other_image": "raise RuntimeError\nALWAYS = True\n",
+        "case": "CONTROL = True\n",
+        "edges": "ALWAYS = False\n",
+        "local": "def saliency():\n    ALWAYS = True\n",
+        "told": '"""ALWAYS = True"""\n',
+        "center": "CONTROL = ALWAYS = True\n",
+        "_hidden": "ALWAYS = True\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / "methods" / f"{name}.py").write_text(text)
+    assert registry.flagged("methods", "ALWAYS") == ["center", "other-image"]
+
+
+def test_standing_controls_are_flagged():
+    assert registry.flagged("methods", "ALWAYS") == [
+        name for name in registry.names("methods") if getattr(registry.load("methods", name), "ALWAYS", False)
+    ]
+    assert {"center", "edges", "random"} <= set(registry.flagged("methods", "ALWAYS"))

@@ -6,6 +6,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from salcheck.errors import SalcheckError
+from salcheck.formats._verdicts import words
 from salcheck.maps.notes import Kind, Note
 from salcheck.report.build import make_report
 from salcheck.store.results import Store
@@ -17,6 +18,7 @@ BLANK = Note(Kind.BLANK, "3 positive pixels of 5")
 LOW = [10.0, 20.0, 30.0, 35.0, 12.0, 22.0, 32.0, 37.0]
 HIGH = [60.0, 70.0, 80.0, 90.0, 62.0, 72.0, 82.0, 92.0]
 SAME = [100.0] * 8
+CONTROLS = {"random": HIGH, "center": SAME, "edges": SAME}
 
 
 @pytest.fixture
@@ -94,8 +96,8 @@ def test_holm_is_over_the_methods_and_not_the_controls(store):
 
 
 def test_the_threshold_is_the_run_s_own(store):
-    add_run(store, {"case": [60.0] * 8}, threshold=70.0)
-    assert lines(store)["case"].verdict == "class-distinct"
+    add_run(store, {"case": [60.0] * 8, **CONTROLS}, threshold=70.0)
+    assert words(lines(store)["case"].verdict) == "class-distinct"
     assert lines(store)["case"].summary.beyond == 1
     assert "scores lie below 70" in remarks(store)
 
@@ -104,24 +106,25 @@ def test_the_threshold_is_the_run_s_own(store):
 
 
 def test_a_claim_that_no_control_earns_is_stated(store):
-    add_run(store, {"case": LOW, "random": HIGH, "center": SAME, "edges": SAME})
-    assert [line.verdict for line in lines(store).values()] == ["class-distinct", *["control: does not pass"] * 3]
+    add_run(store, {"case": LOW, **CONTROLS})
+    verdicts = [words(line.verdict) for line in lines(store).values()]
+    assert verdicts == ["class-distinct", *["control: does not pass"] * 3]
 
 
 def test_a_claim_that_a_control_earns_too_is_no_evidence(store):
-    add_run(store, {"case": LOW, "random": LOW[::-1], "center": SAME})
-    assert lines(store)["case"].verdict == "no evidence (random passes too)"
-    assert lines(store)["random"].verdict == "control: passes"
+    add_run(store, {"case": LOW, **CONTROLS, "random": LOW[::-1]})
+    assert words(lines(store)["case"].verdict) == "no evidence (random passes too)"
+    assert words(lines(store)["random"].verdict) == "control: passes"
 
 
 def test_all_controls_that_pass_are_named(store):
-    add_run(store, {"case": LOW, "random": LOW[::-1], "center": LOW})
-    assert lines(store)["case"].verdict == "no evidence (random and center pass too)"
+    add_run(store, {"case": LOW, "random": LOW[::-1], "center": LOW, "edges": SAME})
+    assert words(lines(store)["case"].verdict) == "no evidence (random and center pass too)"
 
 
 def test_a_claim_that_is_not_earned_is_denied(store):
     add_run(store, {"gradcam": HIGH, "random": LOW})
-    assert lines(store)["gradcam"].verdict == "not class-distinct"
+    assert words(lines(store)["gradcam"].verdict) == "not class-distinct"
 
 
 def test_the_verdict_goes_by_holm_s_p_and_not_the_single_one(store):
@@ -129,13 +132,14 @@ def test_the_verdict_goes_by_holm_s_p_and_not_the_single_one(store):
     add_run(store, {"case": almost, "gradcam": almost[::-1], "random": HIGH[:5]})
     assert lines(store)["case"].summary.wilcoxon == 1 / 32
     assert lines(store)["case"].holm == 2 / 32
-    assert lines(store)["case"].verdict == "not class-distinct"
+    assert words(lines(store)["case"].verdict) == "not class-distinct"
 
 
 def test_a_method_without_scores_has_no_verdict_and_no_numbers(store):
     add_run(store, {"case": [BLANK] * 8, "random": HIGH})
     case = lines(store)["case"]
-    assert (case.verdict, case.summary.n, case.summary.mean, case.holm, case.blank) == ("no scores", 0, None, None, 8)
+    assert words(case.verdict) == "no scores"
+    assert (case.summary.n, case.summary.mean, case.holm, case.blank) == (0, None, None, 8)
     assert lines(store)["random"].summary.n == 8
 
 
@@ -158,11 +162,11 @@ def test_a_method_under_another_name_is_said_and_counted_once(store):
 
 
 def test_a_method_that_is_a_control_under_another_name_has_its_own_test_and_is_no_evidence(store):
-    number = add_run(store, {"noise": LOW, "case": LOW[::-1], "random": LOW})
+    number = add_run(store, {"noise": LOW, "case": LOW[::-1], **CONTROLS, "random": LOW})
     for method in ("noise", "random"):
         add_maps(store, number, method, [0.1] * 8)
     noise = lines(store)["noise"]
-    assert (noise.same_as, noise.verdict) == ("random", "no evidence (random passes too)")
+    assert (noise.same_as, words(noise.verdict)) == ("random", "no evidence (random passes too)")
     assert lines(store)["random"].same_as is None
 
 
@@ -173,8 +177,8 @@ def test_maps_of_images_outside_the_run_do_not_part_twins(store):
     add_maps(store, 1, "hirescam", [0.2] * 8)
     add_maps(store, number, "gradcam", [0.3] * 8)
     add_maps(store, number, "hirescam", [0.3] * 8)
-    assert lines(store, run=number)["hirescam"].same_as == "gradcam"
-    assert lines(store, run=1)["hirescam"].same_as is None
+    assert lines(store, runs=[number])["hirescam"].same_as == "gradcam"
+    assert lines(store, runs=[1])["hirescam"].same_as is None
 
 
 # Remarks
@@ -235,32 +239,32 @@ def test_where_references_come_from_is_said_and_that_they_were_evaluated_too(sto
 # Where the maps lie
 
 PLACED = {"question": "mosaic", "metric": "own", "levels": (0.0,), "grid": 2, "digest": "e" * 64}
-CONTROLS = {"random": HIGH, "center": SAME, "edges": SAME}
 OWN = [0.6, 0.7, 0.65, 0.72, 0.61, 0.74, 0.69, 0.66, 0.63, 0.71, 0.75, 0.64]
 CELL = [0.2, 0.3, 0.25, 0.27, 0.26, 0.24, 0.23, 0.28, 0.22, 0.29, 0.21, 0.31]
+LEFT = {"random": CELL[3:] + CELL[:3], "center": CELL[::-1], "edges": CELL[5:] + CELL[:5]}  # controls
 
 
 def test_without_a_place_the_report_asks_for_one(store):
     add_run(store, {"case": LOW, **CONTROLS})
     assert "ask `salcheck eval mosaic` (or scenes) of this model" in remarks(store)
-    assert "mosaic" not in remarks(store, question="rq1").replace("eval mosaic", "")
+    assert "mosaic" not in remarks(store, questions=["rq1"]).replace("eval mosaic", "")
 
 
 def test_a_map_in_the_right_place_keeps_its_claim_and_another_is_qualified(store):
     number = add_run(store, {"case": LOW, "gradcam": LOW[::-1], "layercam": HIGH, **CONTROLS})
     add_run(
         store,
-        {"case": OWN, "gradcam": CELL, "layercam": CELL, "lafam": CELL[::-1], "random": CELL[3:] + CELL[:3]},
+        {"case": OWN, "gradcam": CELL, "layercam": CELL, "lafam": CELL[::-1], **LEFT},
         **PLACED,
     )
-    found = lines(store, question="rq1")
-    assert found["case"].verdict == "class-distinct"
-    assert found["gradcam"].verdict == "class-distinct, but not shown to be in the right place (mosaic)"
-    assert found["layercam"].verdict == "not class-distinct"
-    (section,) = make_report(store, run=number).sections
-    (place,) = section.places
-    assert (place.question, place.run, place.chance, place.right) == ("mosaic", 2, 0.25, {"case"})
-    mean, low, high = place.means["case"]
+    found = lines(store, questions=["rq1"])
+    assert words(found["case"].verdict) == "class-distinct"
+    assert words(found["gradcam"].verdict) == "class-distinct, but not shown to be in the right place (mosaic)"
+    assert words(found["layercam"].verdict) == "not class-distinct"
+    (section,) = make_report(store, runs=[number]).sections
+    (location,) = section.locations
+    assert (location.question, location.run, location.chance, location.right) == ("mosaic", 2, 0.25, {"case"})
+    mean, low, high = location.means["case"]
     assert mean == pytest.approx(np.mean(OWN))
     assert low < mean < high
     assert "mosaic (run 2): mean own cell, chance 0.25" in " ".join(section.remarks)
@@ -269,44 +273,44 @@ def test_a_map_in_the_right_place_keeps_its_claim_and_another_is_qualified(store
 
 def test_a_map_that_beats_the_controls_and_not_chance_is_not_in_the_right_place(store):
     add_run(store, {"case": LOW, **CONTROLS})
-    scores = {"case": [value - 0.05 for value in CELL], "random": [value - 0.2 for value in CELL]}
+    low = [value - 0.2 for value in CELL]
+    scores = {"case": [value - 0.05 for value in CELL], "random": low, "center": low, "edges": low}
     number = add_run(store, scores, **PLACED)
-    assert lines(store, run=number)["case"].verdict == "better than every control"
-    assert (
-        lines(store, question="rq1")["case"].verdict
-        == "class-distinct, but not shown to be in the right place (mosaic)"
-    )
+    assert words(lines(store, runs=[number])["case"].verdict) == "better than every control"
+    case = lines(store, questions=["rq1"])["case"]
+    assert words(case.verdict) == "class-distinct, but not shown to be in the right place (mosaic)"
+    assert case.verdict.kind == "qualified"
 
 
 def test_no_evidence_stays_no_evidence_wherever_the_map_lies(store):
-    add_run(store, {"case": LOW, "random": LOW[::-1]})
-    add_run(store, {"case": OWN, "lafam": CELL, "random": CELL[::-1]}, **PLACED)
-    assert lines(store, question="rq1")["case"].verdict == "no evidence (random passes too)"
+    add_run(store, {"case": LOW, **CONTROLS, "random": LOW[::-1]})
+    add_run(store, {"case": OWN, "lafam": CELL, **LEFT}, **PLACED)
+    assert words(lines(store, questions=["rq1"])["case"].verdict) == "no evidence (random passes too)"
 
 
 def test_a_method_that_was_not_asked_where_its_map_lies_is_not_qualified(store):
     add_run(store, {"case": LOW, **CONTROLS})
-    add_run(store, {"gradcam": OWN, "random": CELL}, **PLACED)
-    assert lines(store, question="rq1")["case"].verdict == "class-distinct"
+    add_run(store, {"gradcam": OWN, **LEFT}, **PLACED)
+    assert words(lines(store, questions=["rq1"])["case"].verdict) == "class-distinct"
 
 
 @pytest.mark.parametrize("other", [{"weights": "v" * 64}, {"layer": "layer3"}, {"dtype": "float16"}])
 def test_places_are_those_of_the_same_weights_layer_and_precision(store, other):
     number = add_run(store, {"case": LOW, **CONTROLS})
     add_run(store, {"case": OWN, "random": CELL}, model=other, **PLACED)
-    (section,) = make_report(store, run=number).sections
-    assert section.places == ()
+    (section,) = make_report(store, runs=[number]).sections
+    assert section.locations == ()
 
 
 def test_scenes_have_a_chance_of_a_half_and_the_newest_run_counts(store):
     number = add_run(store, {"case": LOW, **CONTROLS})
     for values, digest in ((CELL, "f"), (OWN, "g")):
-        scores = {"case": values, "random": CELL[::-1]}
+        scores = {"case": values, **LEFT}
         add_run(store, scores, question="scenes", metric="right", levels=(0.0,), digest=digest * 64)
-    (section,) = make_report(store, run=number).sections
-    (place,) = section.places
-    assert (place.question, place.run, place.chance) == ("scenes", 3, 0.5)
-    assert section.lines[0].verdict == "class-distinct"
+    (section,) = make_report(store, runs=[number]).sections
+    (location,) = section.locations
+    assert (location.question, location.run, location.chance) == ("scenes", 3, 0.5)
+    assert words(section.lines[0].verdict) == "class-distinct"
 
 
 # Which runs
@@ -320,7 +324,7 @@ def test_of_runs_alike_but_for_their_reference_the_newest_is_shown_and_the_other
     report = make_report(store)
     assert [section.about["run"] for section in report.sections] == [2, 3, 4]
     assert report.remarks == ["Not shown, each with its own salcheck report --run: run 1."]
-    alone = make_report(store, run=1)
+    alone = make_report(store, runs=[1])
     assert [section.about["run"] for section in alone.sections] == [1]
     assert alone.remarks == []
 
@@ -335,19 +339,19 @@ def test_a_run_that_is_not_there_is_one_line_with_those_that_are(store):
     for arch in ("vgg", "resnet"):
         add_run(store, {"case": LOW}, arch=arch)
     with pytest.raises(SalcheckError, match="no run 7 in this database: there is 1, 2"):
-        make_report(store, run=7)
+        make_report(store, runs=[7])
 
 
 def test_a_question_that_is_not_there_offers_the_nearest(store):
     with pytest.raises(SalcheckError, match=r"unknown question 'rq11': did you mean rq1"):
-        make_report(store, question="rq11")
+        make_report(store, questions=["rq11"])
 
 
 def test_a_database_without_runs_says_what_to_do(store):
     with pytest.raises(SalcheckError, match="no scores yet: run `salcheck eval rq1` first"):
         make_report(store)
-    with pytest.raises(SalcheckError, match="no scores yet for RQ1"):
-        make_report(store, question="RQ1")
+    with pytest.raises(SalcheckError, match="no scores yet for question rq1: run `salcheck eval rq1` first"):
+        make_report(store, questions=["RQ1"])
 
 
 def test_runs_of_a_question_that_this_version_does_not_know_are_left_out_and_named(store):
@@ -357,11 +361,11 @@ def test_runs_of_a_question_that_this_version_does_not_know_are_left_out_and_nam
     assert [section.about["run"] for section in report.sections] == [2]
     assert "run 1" in report.remarks[0]
     with pytest.raises(SalcheckError, match="unknown question 'rq9'"):
-        make_report(store, run=1)
+        make_report(store, runs=[1])
 
 
 def test_a_report_opens_no_torch(store, tmp_path):
-    add_run(store, {"case": LOW, "random": HIGH})
+    add_run(store, {"case": LOW, **CONTROLS})
     code = """
 import sys
 from salcheck.naming import registry
@@ -373,3 +377,61 @@ assert all("class-distinct" in text for text in texts)
 print(sorted({"torch", "timm", "torchvision", "PIL"} & set(sys.modules)))
 """
     assert run(code, tmp_path / "salcheck.db") == (0, "[]", "")
+
+
+# Filters
+
+
+@pytest.fixture
+def several(store):
+    """Runs 1 to 5: two questions of two archs, and an older run like the last."""
+    for arch in ("resnet", "vgg"):
+        add_run(store, {"case": LOW}, arch=arch)
+        add_run(store, {"case": OWN}, arch=arch, **PLACED)
+    add_run(store, {"case": LOW}, arch="vgg", reference="others")
+    return store
+
+
+@pytest.mark.parametrize(
+    ("filters", "shown"),
+    [
+        ({}, [1, 2, 4, 5]),
+        ({"questions": ["rq1"]}, [1, 5]),
+        ({"questions": ("mosaic", "RQ1")}, [1, 2, 4, 5]),
+        ({"runs": [3]}, [3]),
+        ({"runs": {5, 3, 1}}, [1, 3, 5]),
+        ({"archs": ["vgg"]}, [4, 5]),
+        ({"archs": ["vgg", "resnet"], "questions": ["mosaic"]}, [2, 4]),
+        ({"runs": [1, 3, 4], "questions": ["rq1"], "archs": ["vgg"]}, [3]),
+    ],
+)
+def test_a_run_is_shown_where_it_passes_every_filter(several, filters, shown):
+    report = make_report(several, **filters)
+    assert [section.about["run"] for section in report.sections] == shown
+    older = 5 in shown and "runs" not in filters
+    assert report.remarks == ["Not shown, each with its own salcheck report --run: run 3."] * older
+
+
+def test_an_arch_may_be_named_as_the_model(several):
+    model = make_report(several, runs=[3]).sections[0].about["model"]
+    assert {section.about["model"] for section in make_report(several, archs=[model]).sections} == {model}
+
+
+@pytest.mark.parametrize(
+    ("filters", "says"),
+    [
+        ({"runs": [1, 7]}, "no run 7 in this database: there is 1, 2, 3, 4, 5"),
+        ({"archs": ["vgg", "vit"]}, "no arch vit in this database: there is resnet, vgg"),
+        ({"questions": ["rq1", "rq11"]}, "unknown question 'rq11': did you mean rq1"),
+        (
+            {"questions": ["rq2"], "archs": ["vgg"]},
+            "no scores yet for question rq2 and arch vgg: run `salcheck eval rq2",
+        ),
+        ({"questions": ["rq1"], "runs": [2]}, "no run is of question rq1 and run 2 at once"),
+    ],
+)
+def test_a_filter_that_nothing_passes_is_one_line(several, filters, says):
+    with pytest.raises(SalcheckError) as error:
+        make_report(several, **filters)
+    assert str(error.value).startswith(says)
+    assert "\n" not in str(error.value)

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from salcheck.maps.notes import Kind, Note
-from salcheck.questions import QUESTIONS
+from salcheck.formats._verdicts import words
+from salcheck.maps import notes
+from salcheck.maps.notes import Note
+from salcheck.questions import BETTER, QUESTIONS
 from salcheck.report.build import make_report
+from salcheck.report.records import Kind, Reason, Verdict, Why
 from salcheck.report.stats import bands, compare, summarise
 from salcheck.store.results import Store
 from tests.databases import add_facts, add_maps, add_metric, add_run
@@ -15,6 +18,10 @@ GOOD, BAD = (
     [0.9, 0.8, 0.85, 0.95, 0.7, 0.75, 0.88, 0.91, 0.99, 0.93],
     [0.1, 0.2, 0.15, 0.3, 0.25, 0.12, 0.22, 0.18, 0.0, 0.05],
 )
+
+# The other two standing controls: clearly worse than GOOD, and clearly worse than BAD where lower is better.
+WORSE = {"center": BAD[1:] + BAD[:1], "edges": BAD[2:] + BAD[:2]}
+HIGHER = {"center": GOOD[1:] + GOOD[:1], "edges": GOOD[2:] + GOOD[:2]}
 
 
 @pytest.fixture
@@ -25,7 +32,7 @@ def store(tmp_path):
 
 def ask(store, scores, *, question="rq2", metric="drop", levels=(5.0,), **more):
     number = add_run(store, scores, question=question, metric=metric, levels=levels, **more)
-    (section,) = make_report(store, run=number).sections
+    (section,) = make_report(store, runs=[number]).sections
     return section
 
 
@@ -35,28 +42,28 @@ def line(section, method, level=5.0):
 
 def test_a_method_that_beats_every_control_is_said_to(store):
     section = ask(store, {"gradcam": GOOD, "random": BAD, "center": BAD[::-1], "edges": BAD[3:] + BAD[:3]})
-    assert line(section, "gradcam").verdict == "better than every control"
-    assert {line(section, name).verdict for name in ("random", "center", "edges")} == {"control"}
+    assert words(line(section, "gradcam").verdict) == "better than every control"
+    assert {words(line(section, name).verdict) for name in ("random", "center", "edges")} == {"control"}
 
 
 def test_one_control_that_is_not_beaten_leaves_no_evidence(store):
     section = ask(store, {"gradcam": GOOD, "random": BAD, "center": GOOD[::-1], "edges": GOOD[5:] + GOOD[:5]})
-    assert line(section, "gradcam").verdict == "no evidence (not better than center and edges)"
+    assert words(line(section, "gradcam").verdict) == "no evidence (not better than center and edges)"
     assert line(section, "gradcam").hardest.against in ("center", "edges")
 
 
 def test_where_lower_is_better_the_lower_method_is(store):
     section = ask(
         store,
-        {"gradcam": BAD, "case": GOOD, "random": GOOD[::-1]},
+        {"gradcam": BAD, "case": GOOD, "random": GOOD[::-1], **HIGHER},
         question="deletion",
         metric="deletion",
         levels=(0.0,),
     )
-    assert line(section, "gradcam", 0.0).verdict == "better than every control"
+    assert words(line(section, "gradcam", 0.0).verdict) == "better than every control"
     assert line(section, "gradcam", 0.0).anchor.comparison.effect == 1
     assert line(section, "gradcam", 0.0).anchor.comparison.difference < 0
-    assert line(section, "case", 0.0).verdict == "no evidence (not better than random)"
+    assert words(line(section, "case", 0.0).verdict) == "no evidence (not better than random, center and edges)"
 
 
 def test_pairs_are_by_image_against_case_and_every_control_and_holm_is_over_all_of_them(store):
@@ -81,8 +88,8 @@ def test_pairs_are_by_image_against_case_and_every_control_and_holm_is_over_all_
 
 def test_images_are_matched_whatever_has_no_score(store):
     """A blank map here and another there: only images that both methods have are compared."""
-    first = [Note(Kind.BLANK, "constant"), *GOOD[1:]]
-    second = [*BAD[:9], Note(Kind.BLANK, "constant")]
+    first = [Note(notes.Kind.BLANK, "constant"), *GOOD[1:]]
+    second = [*BAD[:9], Note(notes.Kind.BLANK, "constant")]
     section = ask(store, {"gradcam": first, "random": second})
     pair = section.pairs[0]
     assert pair.comparison.n == 8
@@ -93,7 +100,7 @@ def test_images_are_matched_whatever_has_no_score(store):
 def test_a_level_at_which_a_map_has_no_set_is_counted_there_alone(store):
     section = ask(
         store,
-        {"gradcam": [[0.5, None], [0.6, 0.7]], "random": [[0.1, 0.2], Note(Kind.BLANK, "constant")]},
+        {"gradcam": [[0.5, None], [0.6, 0.7]], "random": [[0.1, 0.2], Note(notes.Kind.BLANK, "constant")]},
         levels=(5.0, 50.0),
     )
     counts = {(one.method, one.level): (one.summary.n, one.blank) for one in section.lines}
@@ -103,13 +110,14 @@ def test_a_level_at_which_a_map_has_no_set_is_counted_there_alone(store):
 
 
 def test_twins_are_compared_once_and_share_the_verdict(store):
-    number = add_run(store, {"gradcam": GOOD, "hirescam": GOOD, "random": BAD}, question="rq2", metric="drop")
+    number = add_run(store, {"gradcam": GOOD, "hirescam": GOOD, "random": BAD, **WORSE}, question="rq2", metric="drop")
     for method, shift in (("gradcam", 0), ("hirescam", 0), ("random", 2)):
         add_maps(store, number, method, [shift + place / 10 for place in range(10)])
-    (section,) = make_report(store, run=number).sections
-    assert [(pair.method, pair.against) for pair in section.pairs] == [("gradcam", "random")]
-    assert line(section, "hirescam").verdict == "better than every control"
-    assert {curve.method for curve in section.curves} == {"gradcam", "random"}
+    (section,) = make_report(store, runs=[number]).sections
+    controls = ("random", "center", "edges")
+    assert [(pair.method, pair.against) for pair in section.pairs] == [("gradcam", name) for name in controls]
+    assert words(line(section, "hirescam").verdict) == "better than every control"
+    assert {curve.method for curve in section.curves} == {"gradcam", *controls}
 
 
 def test_what_only_ranks_the_positive_part_alike_is_no_twin_where_all_of_it_counts(store):
@@ -122,7 +130,7 @@ def test_what_only_ranks_the_positive_part_alike_is_no_twin_where_all_of_it_coun
     number = add_run(store, scores, question="rq2", metric="drop", levels=(5.0, 75.0))
     for method, shift in (("gradcam", 0), ("hirescam", 0), ("random", 2)):
         add_maps(store, number, method, [shift + place / 10 for place in range(10)])
-    (section,) = make_report(store, run=number).sections
+    (section,) = make_report(store, runs=[number]).sections
     assert not any(one.same_as for one in section.lines)
     assert {pair.method for pair in section.pairs} == {"gradcam", "hirescam"}
 
@@ -132,33 +140,48 @@ def test_maps_of_other_roles_do_not_part_twins(store):
     for method in ("gradcam", "hirescam"):
         add_maps(store, number, method, [place / 10 for place in range(10)])
     add_maps(store, number, "gradcam", [0.5] * 10, role="top2")  # of a question that asks of two classes
-    (section,) = make_report(store, run=number).sections
+    (section,) = make_report(store, runs=[number]).sections
     assert line(section, "hirescam").same_as == "gradcam"
 
 
 def test_a_standing_control_without_scores_is_not_beaten_by_default(store):
-    section = ask(store, {"gradcam": GOOD, "random": BAD, "center": [Note(Kind.BLANK, "constant")] * 10})
-    assert line(section, "gradcam").verdict == "no evidence (no scores of center)"
+    constant = [Note(notes.Kind.BLANK, "constant")] * 10
+    section = ask(store, {"gradcam": GOOD, "random": BAD, **WORSE, "center": constant})
+    assert words(line(section, "gradcam").verdict) == "no evidence (no scores of center)"
     section = ask(
         store,
-        {"gradcam": GOOD, "random": BAD, "uniform": [Note(Kind.BLANK, "constant")] * 10},
-        controls=("random", "uniform"),
+        {"gradcam": GOOD, "random": BAD, **WORSE, "uniform": constant},
+        controls=("random", "center", "edges", "uniform"),
         digest="e" * 64,
     )
-    assert line(section, "gradcam").verdict == "better than every control"
+    assert words(line(section, "gradcam").verdict) == "better than every control"
+
+
+def test_a_standing_control_that_is_not_in_the_run_leaves_no_evidence(store):
+    """Also where it was asked with other parameters, or another control stands in for it."""
+    scores = {"gradcam": GOOD, "random": BAD, "center:sigma=0.02": BAD[::-1], "uniform": BAD[3:] + BAD[:3]}
+    section = ask(store, scores, controls=("random", "center:sigma=0.02", "uniform"))
+    found = line(section, "gradcam").verdict
+    assert found == Verdict(Kind.NO_EVIDENCE, BETTER, (Reason(Why.MISSING, ("center", "edges")),))
+    assert words(found) == "no evidence (center and edges are not in the run)"
+
+
+def test_a_standing_control_that_is_not_in_the_run_leaves_no_evidence_against_a_threshold(store):
+    section = ask(store, {"gradcam": GOOD}, question="contrastive", metric="contrast", threshold=0.0)
+    assert line(section, "gradcam").verdict.reasons == (Reason(Why.MISSING, ("center", "edges", "random")),)
 
 
 def test_a_question_without_a_claim_has_none(store):
     section = ask(store, {"gradcam": BAD, "random": GOOD}, question="sensitivity", metric="sensitivity", levels=(0.0,))
-    assert line(section, "gradcam", 0.0).verdict == "no claim"
+    assert words(line(section, "gradcam", 0.0).verdict) == "no claim"
     assert section.pairs[0].comparison.effect == 1
 
 
 def test_a_claim_above_a_threshold_that_no_control_earns(store):
     centred = [-0.4, 0.3, 0.2, -0.1, 0.05, -0.25, 0.35, -0.3, 0.15, -0.02]
-    scores = {"gradcam": GOOD, "layercam": centred[::-1], "random": centred, "center": [0.0] * 10}
+    scores = {"gradcam": GOOD, "layercam": centred[::-1], "random": centred, "center": [0.0] * 10, "edges": [0.0] * 10}
     section = ask(store, scores, question="contrastive", metric="contrast", threshold=0.0)
-    verdicts = {one.method: one.verdict for one in section.lines}
+    verdicts = {one.method: words(one.verdict) for one in section.lines}
     assert verdicts["gradcam"] == "contrastive"
     assert verdicts["layercam"] == "not contrastive"
     assert verdicts["center"] == "control: does not pass"
@@ -167,7 +190,7 @@ def test_a_claim_above_a_threshold_that_no_control_earns(store):
 
 
 def test_a_run_without_controls_claims_nothing(store):
-    assert line(ask(store, {"gradcam": GOOD}), "gradcam").verdict == "no control to compare with"
+    assert words(line(ask(store, {"gradcam": GOOD}), "gradcam").verdict) == "no control to compare with"
 
 
 def test_curves_are_means_over_the_images_at_each_level(store):
@@ -192,44 +215,45 @@ def test_every_question_names_the_metric_that_its_claim_is_on():
 
 def test_a_floor_must_be_beaten_as_a_control_must(store):
     low, high, middle = BAD, GOOD, [0.5 + 0.01 * i for i in range(10)]
-    scores = {"gradcam": middle, "lafam": high, "diffcam": [v + 0.1 for v in high], "random": low}
+    scores = {"gradcam": middle, "lafam": high, "diffcam": [v + 0.1 for v in high], "random": low, **WORSE}
     section = ask(store, scores, question="localization", metric="auprc", levels=(0.0,))
-    verdicts = {one.method: one.verdict for one in section.lines}
+    verdicts = {one.method: words(one.verdict) for one in section.lines}
     assert verdicts == {
         "gradcam": "no evidence (not better than lafam)",
         "diffcam": "better than every control and lafam",
         "lafam": "floor",
-        "random": "control",
+        **dict.fromkeys(("random", "center", "edges"), "control"),
     }
-    assert [one.method for one in section.lines] == ["gradcam", "diffcam", "lafam", "random"]
-    assert [(one.floor, one.control) for one in section.lines] == [(False, False)] * 2 + [(True, False), (False, True)]
+    assert [one.method for one in section.lines] == ["gradcam", "diffcam", "lafam", "random", "center", "edges"]
+    roles = [(False, False)] * 2 + [(True, False)] + [(False, True)] * 3
+    assert [(one.floor, one.control) for one in section.lines] == roles
     assert line(section, "gradcam", 0.0).hardest.against == "lafam"
     assert {pair.method for pair in section.pairs} == {"gradcam", "diffcam"}
 
 
 def test_a_method_is_a_floor_only_where_the_question_says_so_and_with_its_defaults(store):
-    section = ask(store, {"lafam": GOOD, "random": BAD})
-    assert line(section, "lafam").verdict == "better than every control"
-    scores = {"lafam:power=2": GOOD, "lafam": BAD, "random": BAD[::-1]}
+    section = ask(store, {"lafam": GOOD, "random": BAD, **WORSE})
+    assert words(line(section, "lafam").verdict) == "better than every control"
+    scores = {"lafam:power=2": GOOD, "lafam": BAD, "random": BAD[::-1], **WORSE}
     section = ask(store, scores, question="scenes", metric="right", levels=(0.0,), digest="e" * 64)
     assert {one.method for one in section.lines if one.floor} == {"lafam"}
-    assert line(section, "lafam:power=2", 0.0).verdict == "better than every control and lafam"
+    assert words(line(section, "lafam:power=2", 0.0).verdict) == "better than every control and lafam"
 
 
 def test_a_floor_without_scores_is_not_beaten_by_default(store):
-    scores = {"gradcam": GOOD, "lafam": [Note(Kind.BLANK, "constant")] * 10, "random": BAD}
+    scores = {"gradcam": GOOD, "lafam": [Note(notes.Kind.BLANK, "constant")] * 10, "random": BAD, **WORSE}
     section = ask(store, scores, question="mosaic", metric="own", levels=(0.0,))
-    assert line(section, "gradcam", 0.0).verdict == "no evidence (no scores of lafam)"
+    assert words(line(section, "gradcam", 0.0).verdict) == "no evidence (no scores of lafam)"
 
 
 def test_a_method_that_is_a_floor_under_another_name_is_said_to_be_and_is_no_evidence(store):
-    scores = {"eigencam": GOOD, "lafam": GOOD, "random": BAD}
+    scores = {"eigencam": GOOD, "lafam": GOOD, "random": BAD, **WORSE}
     number = add_run(store, scores, question="mosaic", metric="own", levels=(0.0,))
     for method in ("eigencam", "lafam"):
         add_maps(store, number, method, [place / 10 for place in range(10)], role="label1")
-    (section,) = make_report(store, run=number).sections
+    (section,) = make_report(store, runs=[number]).sections
     assert line(section, "eigencam", 0.0).same_as == "lafam"
-    assert line(section, "eigencam", 0.0).verdict == "no evidence (not better than lafam)"
+    assert words(line(section, "eigencam", 0.0).verdict) == "no evidence (not better than lafam)"
     assert line(section, "lafam", 0.0).same_as is None
     assert "eigencam is lafam (a floor)." in " ".join(section.remarks)
 
@@ -263,7 +287,7 @@ def test_a_method_is_not_compared_with_itself_under_the_name_of_an_anchor(store)
     number = add_run(store, {"gradcam": GOOD, "case": GOOD, "layercam": BAD}, question="rq2", metric="drop")
     for method, shift in (("gradcam", 0), ("case", 0), ("layercam", 2)):
         add_maps(store, number, method, [shift + place / 10 for place in range(10)])
-    (section,) = make_report(store, run=number).sections
+    (section,) = make_report(store, runs=[number]).sections
     assert [(pair.method, pair.against) for pair in section.pairs] == [("layercam", "case")]
 
 
@@ -278,23 +302,23 @@ def test_levels_have_the_names_that_the_run_gives_them_and_a_scalar_has_none(sto
     scores = {"gradcam": values[:, 0].tolist(), "random": values[:, 1].tolist()}
     number = add_run(store, scores, question="sanity", metric="excess", levels=(0.0,), named=NAMES, threshold=0.0)
     add_metric(store, number, "gradcam", "spearman", values.tolist(), (1.0, 2.0, 3.0))
-    (section,) = make_report(store, run=number).sections
+    (section,) = make_report(store, runs=[number]).sections
     assert {one.level_name for one in section.lines} == {""}
     curve = next(curve for curve in section.curves if curve.metric == "spearman")
     assert [section.level_name(level) for level in curve.levels] == NAMES
     assert curve.mean == pytest.approx(values.mean(0))
     assert "levels" not in section.asked
-    assert not section.placed
+    assert not section.shows_levels
 
 
 def test_a_level_without_a_name_is_its_number(store):
     values = [[0.1, 0.2, 0.3, 0.4]] * 8
     section = ask(store, {"gradcam": values, "random": values}, levels=(1.0, 2.0, 3.0, 50.0), named=NAMES)
     assert [one.level_name for one in section.lines if one.method == "gradcam"] == [*NAMES, "50"]
-    assert section.place(2.0) == "% removed layer4"
+    assert section.level_title(2.0) == "% removed layer4"
     section = ask(store, {"gradcam": values, "random": values}, levels=(0.0, 2.0, 2.5, 50.0), digest="e" * 64)
     assert [section.level_name(level) for level in section.levels] == ["2", "2.5", "50"]
-    assert section.place(2.5) == "2.5 % removed"
+    assert section.level_title(2.5) == "2.5 % removed"
 
 
 # Images of one class
@@ -418,10 +442,10 @@ def test_whose_scores_are_missing_is_said_where_it_is_not_everybody_s(store):
 
 
 def test_why_images_are_excluded_is_said_where_it_is_not_for_their_class_alone(store):
-    notes = [Note(Kind.EXCLUDED, "not correctly classified")] * 2 + [
-        Note(Kind.EXCLUDED, "several objects of the class")
+    excluded = [Note(notes.Kind.EXCLUDED, "not correctly classified")] * 2 + [
+        Note(notes.Kind.EXCLUDED, "several objects of the class")
     ]
-    section = ask(store, {"gradcam": [*GOOD, *notes], "random": [*BAD, *notes]})
+    section = ask(store, {"gradcam": [*GOOD, *excluded], "random": [*BAD, *excluded]})
     said = " ".join(section.remarks)
     assert ("excluded: 2 (not correctly classified), 1 (several objects of the class); reference") in said
 
