@@ -116,7 +116,8 @@ def explain(
     from salcheck.methods import parse_methods
     from salcheck.network.loading import load_model
     from salcheck.runs.explain import explain as explain_images
-    from salcheck.screen.terminal import Output, progress
+    from salcheck.screen.explained import Output
+    from salcheck.screen.terminal import progress
 
     methods = parse_methods(method)
     model = load_model(arch, checkpoint=checkpoint, layer=layer, device=device, amp=amp)
@@ -246,7 +247,7 @@ def report(
 def methods() -> None:
     """List the methods. What each map is, what it costs, where it was published, what can be set."""
     from salcheck.methods import every
-    from salcheck.screen.terminal import print_methods
+    from salcheck.screen.listing import print_methods
 
     print_methods(every())
 
@@ -254,7 +255,7 @@ def methods() -> None:
 @app.command()
 def questions() -> None:
     """List the questions. What each asks and claims, where it comes from, what can be set."""
-    from salcheck.screen.terminal import print_questions
+    from salcheck.screen.listing import print_questions
 
     print_questions(QUESTIONS.values())
 

@@ -9,7 +9,8 @@ from salcheck.network.loading import load_model
 from salcheck.report.build import make_report
 from salcheck.runs import evaluate as engine
 from salcheck.runs.explain import explain
-from salcheck.screen.terminal import Output, progress, say
+from salcheck.screen.explained import Output
+from salcheck.screen.terminal import progress, say
 from salcheck.store.cache import atomic_write
 from salcheck.store.results import Store
 
