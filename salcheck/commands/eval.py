@@ -1,0 +1,98 @@
+"""`salcheck eval QUESTION`: questions asked of many images."""
+
+import dataclasses
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from salcheck.commands._options import METHODS, Amp, Arch, BatchSize, Checkpoint, Db, Device, Layer, Reference, Seed
+from salcheck.naming import registry
+from salcheck.questions import QUESTIONS, Question
+
+ASKED = (
+    f"One or more of {', '.join(QUESTIONS)}; rq2:fill=blur,percent=5+50 sets parameters. "
+    "What they ask and what can be set: salcheck questions."
+)
+
+
+def command(
+    questions: Annotated[list[str], typer.Argument(help=ASKED, metavar="QUESTION")],
+    method: Annotated[
+        list[str], typer.Option("--method", "-m", "--methods", help=f"{METHODS} Controls join.", metavar="METHODS")
+    ] = ["quick"],  # noqa: B006
+    arch: Arch = "resnet",
+    checkpoint: Checkpoint = None,
+    layer: Layer = "features",
+    device: Device = "auto",
+    amp: Amp = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{', '.join(registry.names('datasets'))}.",
+            metavar="NAME",
+            show_default="folder with --data, scenes with --arch scenes, else imagenette, which downloads itself",
+        ),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Where the dataset lies.", metavar="DIR")] = None,
+    reference: Reference = None,
+    allow_overlap: Annotated[
+        bool, typer.Option("--allow-overlap", help="Let reference images be evaluated too; the report says so.")
+    ] = False,
+    n: Annotated[int, typer.Option("--n", "-n", help="Images to draw.", min=1, metavar="N")] = 500,
+    seed: Seed = 0,
+    all_images: Annotated[
+        bool, typer.Option("--all-images", help="Also images that the model gets wrong, or has no label for.")
+    ] = False,
+    variants: Annotated[
+        bool,
+        typer.Option("--variants", help="Also under the field's other readings: does the ranking of methods hold?"),
+    ] = False,
+    batch_size: BatchSize = 8,
+    db: Db = None,
+) -> None:
+    """Ask questions of many images. Every score is stored; repeated or killed, nothing is done twice."""
+    from salcheck.datasets._files import portable
+    from salcheck.methods import parse_methods
+    from salcheck.network.loading import load_model
+    from salcheck.runs import evaluate as engine
+    from salcheck.screen.terminal import progress, say
+    from salcheck.store.cache import cache_folder
+    from salcheck.store.results import Store, default_db
+
+    asked = [engine.parse_question(text) for text in questions]
+    chosen, cache = parse_methods(method), cache_folder()
+    model = load_model(arch, checkpoint=checkpoint, layer=layer, device=device, amp=amp)
+    typed = re.sub(r"//[^@/\s]*@", "//***@", portable(shlex.join(["salcheck", *sys.argv[1:]])))
+    with Store(db or default_db()) as store:
+        images = engine.open_data(engine.choose_data(dataset, data, model), data, model, seed)
+        held = None if reference is None else engine.open_data("folder", reference, model, seed)
+
+        def ask(question: Question, subject: Any, elsewhere: bool) -> None:
+            named = [dataclasses.replace(method, implied=method.implied or elsewhere) for method in chosen]
+            with progress("reference", "images") as show:
+                run = engine.make_run(
+                    question,
+                    subject,
+                    images,
+                    named,
+                    reference_data=held,
+                    n=n,
+                    seed=seed,
+                    correct_only=not all_images,
+                    allow_overlap=allow_overlap,
+                    batch_size=batch_size,
+                    command=typed,
+                    cache=cache,
+                    progress=show,
+                )
+            for note in run.notes:
+                say(note)
+            with progress(question.name, "images") as show:
+                run_id = engine.evaluate(run, store, cache, lambda done: show(done, len(run.items)))
+            say(engine.summary(store, run, run_id))
+
+        engine.ask_all(asked, model, variants, ask, say)

@@ -1,0 +1,9 @@
+"""`salcheck methods`: the list of methods."""
+
+
+def command() -> None:
+    """List the methods. What each map is, what it costs, where it was published, what can be set."""
+    from salcheck.methods import every
+    from salcheck.screen.listing import print_methods
+
+    print_methods(every())
