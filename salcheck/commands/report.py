@@ -39,7 +39,7 @@ def command(
     chosen = format or (suffix if suffix in registry.names("formats") else "text")
     form = registry.load("formats", chosen)
     with Store(db or default_db(), create=False) as store:
-        made = make_report(store, question, run)
+        made = make_report(store, [question] if question else [], [run] if run else [])
     if out is None:
         typer.echo(form.render(made, {}), nl=False)
         return

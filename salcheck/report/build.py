@@ -39,45 +39,58 @@ class Report:
     remarks: Sequence[str]
 
 
-def make_report(store: Store, question: str | None = None, run: int | None = None) -> Report:
-    """The report over all questions, one question, or one run.
+def make_report(
+    store: Store, questions: Sequence[str] = (), runs: Sequence[int] = (), archs: Sequence[str] = ()
+) -> Report:
+    """The report over all runs, or over those of these questions, numbers and models.
 
-    Of runs that differ in nothing but seed, reference or code the newest is shown; runs without scores are not.
-    Raises SalcheckError where the database holds no such run.
+    Of runs that differ in nothing but seed, reference or code the newest is shown, but each whose number is given; runs
+    without scores are not. Raises SalcheckError where the database holds no such run.
     """
-    runs = store.query(RUNS)
-    abouts = [_about(row) for row in _choose(runs, question, run).to_dict("records")]
+    there = store.query(RUNS)
+    asked = _asked(there, questions, archs)
+    abouts = [_about(row) for row in _choose(asked, runs, [*questions, *archs]).to_dict("records")]
     told_of = families(abouts)
     sections = [make_section(store, base, QUESTIONS[base["question"]]) for base, _ in told_of]
     made = {section.about["run"]: section for section in sections}
-    sections = [_with_places(store, one, runs, made) if one.question.name == "rq1" else one for one in sections]
+    sections = [_with_places(store, one, there, made) if one.question.name == "rq1" else one for one in sections]
     checks = [
         cross_check(store, section, readings)
         for section, (_, readings) in zip(sections, told_of, strict=True)
         if readings
     ]
     told = {about["run"] for about in abouts}
-    asked = runs if question is None else runs[runs["question"] == question.lower()]
     rest = [str(id) for id in asked["run"] if id not in told]
     left_out = f"Not shown, each with its own salcheck report --run: run {', '.join(rest)}."
-    return Report(sections, checks, [left_out] if rest and run is None else [])
+    return Report(sections, checks, [left_out] if rest and not runs else [])
 
 
-def _choose(runs: pd.DataFrame, question: str | None, run: int | None) -> pd.DataFrame:
-    if question is not None and question.lower() not in QUESTIONS:
-        raise SalcheckError(unknown("question", question, QUESTIONS))
-    if run is not None:
-        chosen = runs[runs["run"] == run]
-        if chosen.empty:
-            there = ", ".join(str(one) for one in runs["run"]) or "none"
+def _asked(there: pd.DataFrame, questions: Sequence[str], archs: Sequence[str]) -> pd.DataFrame:
+    """The runs of these questions and models, of all where none is named."""
+    for name in questions:
+        if name.lower() not in QUESTIONS:
+            raise SalcheckError(unknown("question", name, QUESTIONS))
+    for name in archs:
+        if name not in set(there["arch"]) | set(there["model"]):
+            raise SalcheckError(f"no scores of '{name}': there are of {', '.join(there['arch'].unique()) or 'none'}")
+    own = there["question"].isin([name.lower() for name in questions]) | (not questions)
+    return there[own & (there["arch"].isin(archs) | there["model"].isin(archs) | (not archs))]
+
+
+def _choose(asked: pd.DataFrame, runs: Sequence[int], named: Sequence[str]) -> pd.DataFrame:
+    """Those with these numbers, or the newest of those that differ in nothing but seed, reference or code."""
+    for run in runs:
+        if run not in set(asked["run"]):
+            there = ", ".join(str(one) for one in asked["run"]) or "none"
             raise SalcheckError(f"no run {run} in this database: there is {there}")
-        if chosen["question"].iloc[0] not in QUESTIONS:
-            raise SalcheckError(unknown("question", chosen["question"].iloc[0], QUESTIONS))
-        return chosen
-    asked = runs[runs["question"].isin(QUESTIONS if question is None else [question.lower()])]
-    if asked.empty:
-        raise SalcheckError(f"no scores yet{f' for {question}' if question else ''}: run `salcheck eval rq1` first")
-    return asked.groupby(["question", *SETTINGS], sort=False).tail(1)
+    chosen = asked[asked["run"].isin(runs)] if runs else asked[asked["question"].isin(QUESTIONS)]
+    for name in chosen["question"]:
+        if name not in QUESTIONS:
+            raise SalcheckError(unknown("question", name, QUESTIONS))
+    if chosen.empty:
+        words = f" for {', '.join(named)}" if named else ""
+        raise SalcheckError(f"no scores yet{words}: run `salcheck eval rq1` first")
+    return chosen if runs else chosen.groupby(["question", *SETTINGS], sort=False).tail(1)
 
 
 def _about(row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def run_demo(out: Path) -> None:
         with progress("rq1", "images") as show:
             run_id = engine.evaluate(run, store, out / "cache", lambda done: show(done, len(run.items)))
         say(f"\n3. What the scores say: salcheck report --db {database} --out {out / 'report.md'}\n")
-        report = make_report(store, run=run_id)
+        report = make_report(store, runs=[run_id])
     text = registry.load("formats", "md").render(report, {})
     atomic_write(out / "report.md", lambda file: file.write(text.encode()))
     print(registry.load("formats", "text").render(report, {}), end="")

@@ -172,8 +172,8 @@ def test_maps_of_images_outside_the_run_do_not_part_twins(store):
     add_maps(store, 1, "hirescam", [0.2] * 8)
     add_maps(store, number, "gradcam", [0.3] * 8)
     add_maps(store, number, "hirescam", [0.3] * 8)
-    assert lines(store, run=number)["hirescam"].same_as == "gradcam"
-    assert lines(store, run=1)["hirescam"].same_as is None
+    assert lines(store, runs=[number])["hirescam"].same_as == "gradcam"
+    assert lines(store, runs=[1])["hirescam"].same_as is None
 
 
 # Remarks
@@ -242,7 +242,7 @@ CELL = [0.2, 0.3, 0.25, 0.27, 0.26, 0.24, 0.23, 0.28, 0.22, 0.29, 0.21, 0.31]
 def test_without_a_place_the_report_asks_for_one(store):
     add_run(store, {"case": LOW, **CONTROLS})
     assert "ask `salcheck eval mosaic` (or scenes) of this model" in remarks(store)
-    assert "mosaic" not in remarks(store, question="rq1").replace("eval mosaic", "")
+    assert "mosaic" not in remarks(store, questions=["rq1"]).replace("eval mosaic", "")
 
 
 def test_a_map_in_the_right_place_keeps_its_claim_and_another_is_qualified(store):
@@ -252,11 +252,11 @@ def test_a_map_in_the_right_place_keeps_its_claim_and_another_is_qualified(store
         {"case": OWN, "gradcam": CELL, "layercam": CELL, "lafam": CELL[::-1], "random": CELL[3:] + CELL[:3]},
         **PLACED,
     )
-    found = lines(store, question="rq1")
+    found = lines(store, questions=["rq1"])
     assert found["case"].verdict == "class-distinct"
     assert found["gradcam"].verdict == "class-distinct, but not shown to be in the right place (mosaic)"
     assert found["layercam"].verdict == "not class-distinct"
-    (section,) = make_report(store, run=number).sections
+    (section,) = make_report(store, runs=[number]).sections
     (place,) = section.places
     assert (place.question, place.run, place.chance, place.right) == ("mosaic", 2, 0.25, {"case"})
     mean, low, high = place.means["case"]
@@ -270,9 +270,9 @@ def test_a_map_that_beats_the_controls_and_not_chance_is_not_in_the_right_place(
     add_run(store, {"case": LOW, **CONTROLS})
     scores = {"case": [value - 0.05 for value in CELL], "random": [value - 0.2 for value in CELL]}
     number = add_run(store, scores, **PLACED)
-    assert lines(store, run=number)["case"].verdict == "better than every control"
+    assert lines(store, runs=[number])["case"].verdict == "better than every control"
     assert (
-        lines(store, question="rq1")["case"].verdict
+        lines(store, questions=["rq1"])["case"].verdict
         == "class-distinct, but not shown to be in the right place (mosaic)"
     )
 
@@ -280,20 +280,20 @@ def test_a_map_that_beats_the_controls_and_not_chance_is_not_in_the_right_place(
 def test_no_evidence_stays_no_evidence_wherever_the_map_lies(store):
     add_run(store, {"case": LOW, "random": LOW[::-1]})
     add_run(store, {"case": OWN, "lafam": CELL, "random": CELL[::-1]}, **PLACED)
-    assert lines(store, question="rq1")["case"].verdict == "no evidence (random passes too)"
+    assert lines(store, questions=["rq1"])["case"].verdict == "no evidence (random passes too)"
 
 
 def test_a_method_that_was_not_asked_where_its_map_lies_is_not_qualified(store):
     add_run(store, {"case": LOW, **CONTROLS})
     add_run(store, {"gradcam": OWN, "random": CELL}, **PLACED)
-    assert lines(store, question="rq1")["case"].verdict == "class-distinct"
+    assert lines(store, questions=["rq1"])["case"].verdict == "class-distinct"
 
 
 @pytest.mark.parametrize("other", [{"weights": "v" * 64}, {"layer": "layer3"}, {"dtype": "float16"}])
 def test_places_are_those_of_the_same_weights_layer_and_precision(store, other):
     number = add_run(store, {"case": LOW, **CONTROLS})
     add_run(store, {"case": OWN, "random": CELL}, model=other, **PLACED)
-    (section,) = make_report(store, run=number).sections
+    (section,) = make_report(store, runs=[number]).sections
     assert section.places == ()
 
 
@@ -302,7 +302,7 @@ def test_scenes_have_a_chance_of_a_half_and_the_newest_run_counts(store):
     for values, digest in ((CELL, "f"), (OWN, "g")):
         scores = {"case": values, "random": CELL[::-1]}
         add_run(store, scores, question="scenes", metric="right", levels=(0.0,), digest=digest * 64)
-    (section,) = make_report(store, run=number).sections
+    (section,) = make_report(store, runs=[number]).sections
     (place,) = section.places
     assert (place.question, place.run, place.chance) == ("scenes", 3, 0.5)
     assert section.lines[0].verdict == "class-distinct"
@@ -319,7 +319,7 @@ def test_of_runs_alike_but_for_their_reference_the_newest_is_shown_and_the_other
     report = make_report(store)
     assert [section.about["run"] for section in report.sections] == [2, 3, 4]
     assert report.remarks == ["Not shown, each with its own salcheck report --run: run 1."]
-    alone = make_report(store, run=1)
+    alone = make_report(store, runs=[1])
     assert [section.about["run"] for section in alone.sections] == [1]
     assert alone.remarks == []
 
@@ -334,19 +334,36 @@ def test_a_run_that_is_not_there_is_one_line_with_those_that_are(store):
     for arch in ("vgg", "resnet"):
         add_run(store, {"case": LOW}, arch=arch)
     with pytest.raises(SalcheckError, match="no run 7 in this database: there is 1, 2"):
-        make_report(store, run=7)
+        make_report(store, runs=[7])
+
+
+def test_runs_questions_and_models_filter_together(store):
+    for arch in ("vgg", "resnet"):
+        for question, metric in (("rq1", "overlap"), ("rq2", "drop")):
+            add_run(store, {"case": LOW}, arch=arch, question=question, metric=metric)
+
+    def told(**choice):
+        return [section.about["run"] for section in make_report(store, **choice).sections]
+
+    assert told(runs=[1, 4]) == [1, 4]
+    assert told(questions=["RQ2"]) == [2, 4]
+    assert told(questions=["rq1", "rq2"]) == [1, 2, 3, 4]
+    assert told(archs=["vgg"]) == [1, 2]
+    assert told(archs=["vgg", "resnet"], questions=["rq1"]) == [1, 3]
+    with pytest.raises(SalcheckError, match="no scores of 'vg': there are of vgg, resnet"):
+        told(archs=["vg"])
 
 
 def test_a_question_that_is_not_there_offers_the_nearest(store):
     with pytest.raises(SalcheckError, match=r"unknown question 'rq11': did you mean rq1"):
-        make_report(store, question="rq11")
+        make_report(store, questions=["rq11"])
 
 
 def test_a_database_without_runs_says_what_to_do(store):
     with pytest.raises(SalcheckError, match="no scores yet: run `salcheck eval rq1` first"):
         make_report(store)
     with pytest.raises(SalcheckError, match="no scores yet for RQ1"):
-        make_report(store, question="RQ1")
+        make_report(store, questions=["RQ1"])
 
 
 def test_runs_of_a_question_that_this_version_does_not_know_are_left_out_and_named(store):
@@ -356,7 +373,7 @@ def test_runs_of_a_question_that_this_version_does_not_know_are_left_out_and_nam
     assert [section.about["run"] for section in report.sections] == [2]
     assert "run 1" in report.remarks[0]
     with pytest.raises(SalcheckError, match="unknown question 'rq9'"):
-        make_report(store, run=1)
+        make_report(store, runs=[1])
 
 
 def test_a_report_opens_no_torch(store, tmp_path):

@@ -140,7 +140,7 @@ def test_no_run_is_lost(store, asked):
 def test_one_run_alone_is_told_of_in_full(store):
     ask(store, ["gradcam", "random"])
     blur = ask(store, ["gradcam", "random"], fill="blur")
-    report = make_report(store, run=blur)
+    report = make_report(store, runs=[blur])
     assert [section.about["run"] for section in report.sections] == [blur]
     assert report.checks == []
 

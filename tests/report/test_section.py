@@ -24,7 +24,7 @@ def store(tmp_path):
 
 def ask(store, scores, *, question="rq2", metric="drop", levels=(5.0,), **more):
     number = add_run(store, scores, question=question, metric=metric, levels=levels, **more)
-    (section,) = make_report(store, run=number).sections
+    (section,) = make_report(store, runs=[number]).sections
     return section
 
 
@@ -103,7 +103,7 @@ def test_twins_are_compared_once_and_share_the_verdict(store):
     number = add_run(store, {"gradcam": GOOD, "hirescam": GOOD, "random": BAD}, question="rq2", metric="drop")
     for method, shift in (("gradcam", 0), ("hirescam", 0), ("random", 2)):
         add_maps(store, number, method, [shift + place / 10 for place in range(10)])
-    (section,) = make_report(store, run=number).sections
+    (section,) = make_report(store, runs=[number]).sections
     assert [(pair.method, pair.against) for pair in section.pairs] == [("gradcam", "random")]
     assert line(section, "hirescam").verdict == "better than every control"
     assert {curve.method for curve in section.curves} == {"gradcam", "random"}
@@ -119,7 +119,7 @@ def test_what_only_ranks_the_positive_part_alike_is_no_twin_where_all_of_it_coun
     number = add_run(store, scores, question="rq2", metric="drop", levels=(5.0, 75.0))
     for method, shift in (("gradcam", 0), ("hirescam", 0), ("random", 2)):
         add_maps(store, number, method, [shift + place / 10 for place in range(10)])
-    (section,) = make_report(store, run=number).sections
+    (section,) = make_report(store, runs=[number]).sections
     assert not any(one.same_as for one in section.lines)
     assert {pair.method for pair in section.pairs} == {"gradcam", "hirescam"}
 
@@ -129,7 +129,7 @@ def test_maps_of_other_roles_do_not_part_twins(store):
     for method in ("gradcam", "hirescam"):
         add_maps(store, number, method, [place / 10 for place in range(10)])
     add_maps(store, number, "gradcam", [0.5] * 10, role="top2")  # of a question that asks of two classes
-    (section,) = make_report(store, run=number).sections
+    (section,) = make_report(store, runs=[number]).sections
     assert line(section, "hirescam").same_as == "gradcam"
 
 
@@ -224,7 +224,7 @@ def test_a_method_that_is_a_floor_under_another_name_is_said_to_be_and_is_no_evi
     number = add_run(store, scores, question="mosaic", metric="own", levels=(0.0,))
     for method in ("eigencam", "lafam"):
         add_maps(store, number, method, [place / 10 for place in range(10)], role="label1")
-    (section,) = make_report(store, run=number).sections
+    (section,) = make_report(store, runs=[number]).sections
     assert line(section, "eigencam", 0.0).same_as == "lafam"
     assert line(section, "eigencam", 0.0).verdict == "no evidence (not better than lafam)"
     assert line(section, "lafam", 0.0).same_as is None
@@ -260,7 +260,7 @@ def test_a_method_is_not_compared_with_itself_under_the_name_of_an_anchor(store)
     number = add_run(store, {"gradcam": GOOD, "case": GOOD, "layercam": BAD}, question="rq2", metric="drop")
     for method, shift in (("gradcam", 0), ("case", 0), ("layercam", 2)):
         add_maps(store, number, method, [shift + place / 10 for place in range(10)])
-    (section,) = make_report(store, run=number).sections
+    (section,) = make_report(store, runs=[number]).sections
     assert [(pair.method, pair.against) for pair in section.pairs] == [("layercam", "case")]
 
 
@@ -275,7 +275,7 @@ def test_levels_have_the_names_that_the_run_gives_them_and_a_scalar_has_none(sto
     scores = {"gradcam": values[:, 0].tolist(), "random": values[:, 1].tolist()}
     number = add_run(store, scores, question="sanity", metric="excess", levels=(0.0,), named=NAMES, threshold=0.0)
     add_metric(store, number, "gradcam", "spearman", values.tolist(), (1.0, 2.0, 3.0))
-    (section,) = make_report(store, run=number).sections
+    (section,) = make_report(store, runs=[number]).sections
     assert {one.level_name for one in section.lines} == {""}
     curve = next(curve for curve in section.curves if curve.metric == "spearman")
     assert [section.level_name(level) for level in curve.levels] == NAMES

@@ -384,7 +384,7 @@ def test_half_precision_is_a_run_of_its_own_and_says_how_far_its_maps_moved(benc
     assert number == 2
     with Store(str(bench.root / "scores.db")) as store:
         facts = store.query("SELECT DISTINCT name, COUNT(*) AS n FROM facts GROUP BY name ORDER BY name")
-        report = make_report(store, run=number)
+        report = make_report(store, runs=[number])
     # The first chunk of five images, two classes, gradcam and the three controls.
     assert facts["name"].tolist() == ["error_against_float32 =", "percent_shared_with_float32 ="]
     assert set(facts["n"]) <= set(range(30, 41))
