@@ -17,6 +17,12 @@ def number(value: float | None) -> float | None:
     return value
 
 
+def numbers(values: list[int]) -> list[int]:
+    for value in values:
+        number(value)
+    return values
+
+
 METHODS = (
     f"One or more of {', '.join(registry.names('methods'))}, or quick (those that cost next to nothing), or all; "
     "case:contrast=logits,k=3 sets parameters."

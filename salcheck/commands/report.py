@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from salcheck.commands._options import Db, number
+from salcheck.commands._options import Db, numbers
 from salcheck.errors import SalcheckError
 from salcheck.naming import registry
 
@@ -20,10 +20,13 @@ def command(
             show_default="as --out, or text",
         ),
     ] = None,
-    question: Annotated[str | None, typer.Option(help="Only this question.", metavar="QUESTION")] = None,
+    question: Annotated[list[str], typer.Option(help="Only this question; repeatable.", metavar="QUESTION")] = [],  # noqa: B006
     run: Annotated[
-        int | None, typer.Option(help="Only this run, by its number.", metavar="ID", callback=number)
-    ] = None,
+        list[int], typer.Option(help="Only this run, by its number; repeatable.", metavar="ID", callback=numbers)
+    ] = [],  # noqa: B006
+    arch: Annotated[
+        list[str], typer.Option(help="Only this model, as it was given to eval; repeatable.", metavar="MODEL")
+    ] = [],  # noqa: B006
     out: Annotated[
         Path | None, typer.Option(help="Write to this file, and pictures of curves beside report.md.", metavar="FILE")
     ] = None,
@@ -35,11 +38,9 @@ def command(
     from salcheck.store.cache import atomic_write
     from salcheck.store.results import Store, default_db
 
-    suffix = out.suffix.lstrip(".").lower() if out else ""
-    chosen = format or (suffix if suffix in registry.names("formats") else "text")
-    form = registry.load("formats", chosen)
+    form = registry.load("formats", format or _format_of(out))
     with Store(db or default_db(), create=False) as store:
-        made = make_report(store, [question] if question else [], [run] if run else [])
+        made = make_report(store, question, run, arch)
     if out is None:
         typer.echo(form.render(made, {}), nl=False)
         return
@@ -48,3 +49,14 @@ def command(
         atomic_write(out, lambda file: file.write(form.render(made, pictures).encode()))
     except OSError as error:
         raise SalcheckError(f"cannot write '{out}': {error.strerror}; name another with --out") from error
+
+
+def _format_of(out: Path | None) -> str:
+    """The format that the file's suffix names, `text` where there is no file; raises SalcheckError for another one."""
+    if out is None:
+        return "text"
+    suffix, there = out.suffix.removeprefix(".").lower(), registry.names("formats")
+    if suffix in there:
+        return suffix
+    given = f"'{out}' has the suffix '{out.suffix}'" if suffix else f"'{out}' has no suffix"
+    raise SalcheckError(f"{given}, which names no format: end it with .{', .'.join(there)}, or give --format NAME")
