@@ -12,10 +12,11 @@ from salcheck.naming import registry
 
 
 def make_app() -> typer.Typer:
-    """The program: a command for each file in `commands/`.
+    """The program: a command for each file in `commands/`, and for those of installed packages.
 
     Raises SalcheckError for a plugin of the environment that cannot be used.
     """
+    registry.add_from_environment()  # first: the commands' help names what there is
     app = typer.Typer(
         name="salcheck",
         help="Can you believe its maps? Makes, measures and tests the saliency maps of timm models.",

@@ -23,9 +23,15 @@ def numbers(values: list[int]) -> list[int]:
     return values
 
 
+def _add(plugins: list[str]) -> list[str]:
+    for plugin in plugins:
+        registry.add(plugin)
+    return plugins
+
+
 METHODS = (
-    f"One or more of {', '.join(registry.names('methods'))}, or quick (those that cost next to nothing), or all; "
-    "case:contrast=logits,k=3 sets parameters."
+    f"One or more of {', '.join(registry.names('methods'))}, or quick (those that cost next to nothing), or all, "
+    "or a file of your own, ./mine.py; case:contrast=logits,k=3 sets parameters."
 )
 Methods = Annotated[list[str], typer.Option("--method", "-m", "--methods", help=METHODS, metavar="METHODS")]
 Arch = Annotated[
@@ -53,5 +59,16 @@ Db = Annotated[
     str | None,
     typer.Option(
         help="SQLite file or postgresql:// URL.", envvar="SALCHECK_DB", metavar="DB", show_default="salcheck.db"
+    ),
+]
+Plugins = Annotated[
+    list[str],
+    typer.Option(
+        "--plugin",
+        help=f"Your own file or module: a method, question, dataset or format; repeatable. {registry.PLUGINS} names "
+        "some for every command.",
+        metavar="FILE|MODULE",
+        callback=_add,
+        is_eager=True,  # before names are read
     ),
 ]

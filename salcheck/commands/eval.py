@@ -9,12 +9,24 @@ from typing import Annotated, Any
 
 import typer
 
-from salcheck.commands._options import METHODS, Amp, Arch, BatchSize, Checkpoint, Db, Device, Layer, Reference, Seed
+from salcheck.commands._options import (
+    METHODS,
+    Amp,
+    Arch,
+    BatchSize,
+    Checkpoint,
+    Db,
+    Device,
+    Layer,
+    Plugins,
+    Reference,
+    Seed,
+)
 from salcheck.naming import registry
-from salcheck.questions import QUESTIONS, Question
+from salcheck.questions import Question, names
 
 ASKED = (
-    f"One or more of {', '.join(QUESTIONS)}; rq2:fill=blur,percent=5+50 sets parameters. "
+    f"One or more of {', '.join(names())}; rq2:fill=blur,percent=5+50 sets parameters. "
     "What they ask and what can be set: salcheck questions."
 )
 
@@ -52,6 +64,7 @@ def command(
         typer.Option("--variants", help="Also under the field's other readings: does the ranking of methods hold?"),
     ] = False,
     batch_size: BatchSize = 8,
+    plugin: Plugins = [],  # noqa: B006
     db: Db = None,
 ) -> None:
     """Ask questions of many images. Every score is stored; repeated or killed, nothing is done twice."""

@@ -5,7 +5,18 @@ from typing import Annotated, Any
 
 import typer
 
-from salcheck.commands._options import Amp, Arch, BatchSize, Checkpoint, Device, Layer, Methods, Reference, Seed
+from salcheck.commands._options import (
+    Amp,
+    Arch,
+    BatchSize,
+    Checkpoint,
+    Device,
+    Layer,
+    Methods,
+    Plugins,
+    Reference,
+    Seed,
+)
 
 
 def command(
@@ -29,6 +40,7 @@ def command(
     ] = None,
     seed: Seed = 0,
     batch_size: BatchSize = 8,
+    plugin: Plugins = [],  # noqa: B006
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Make maps of single images. Each comes as a picture, with where its mass lies, and as numbers with --raw."""

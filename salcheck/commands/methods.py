@@ -1,7 +1,9 @@
 """`salcheck methods`: the list of methods."""
 
+from salcheck.commands._options import Plugins
 
-def command() -> None:
+
+def command(plugin: Plugins = []) -> None:  # noqa: B006
     """List the methods. What each map is, what it costs, where it was published, what can be set."""
     from salcheck.methods import every
     from salcheck.screen.listing import print_methods

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from salcheck.commands._options import Db, numbers
+from salcheck.commands._options import Db, Plugins, numbers
 from salcheck.errors import SalcheckError
 from salcheck.naming import registry
 
@@ -30,6 +30,7 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="Write to this file, and pictures of curves beside report.md.", metavar="FILE")
     ] = None,
+    plugin: Plugins = [],  # noqa: B006
     db: Db = None,
 ) -> None:
     """Say what the stored scores say. Tables, tests, controls and verdicts."""

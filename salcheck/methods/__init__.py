@@ -78,7 +78,7 @@ class Method:
     @property
     def quick(self) -> bool:
         """Whether it costs next to nothing beyond the forward that all methods share, on any model."""
-        return not SLOW.search(self.module.COST)
+        return not SLOW.search(getattr(self.module, "COST", "forwards"))  # who does not say is not quick
 
     @property
     def needs(self) -> tuple[Need, ...]:
@@ -115,7 +115,7 @@ class Method:
     @property
     def help(self) -> str:
         """What its map is, in one line."""
-        return (self.module.__doc__ or "").splitlines()[0]
+        return (self.module.__doc__ or "no docstring says").strip().splitlines()[0]
 
     @property
     def options(self) -> list[str]:
@@ -169,8 +169,8 @@ class Method:
 
 def parse_method(text: str) -> Method:
     """`case` or `case:contrast=logits,k=3`; raises SalcheckError with the nearest names."""
-    typed, (name, _, rest) = text.strip(), text.strip().partition(":")
-    name = registry.canonical("methods", name.strip())
+    typed, (name, rest) = text.strip(), parameters.divide(text)
+    name = registry.canonical("methods", name)
     there = _known(registry.load("methods", name))
     given = parameters.parse(name, rest, there, typed)
     return Method(name, {k: given.get(k, p.default) for k, p in there.items()}, typed)

@@ -19,7 +19,7 @@ from salcheck.inputs.truth import required
 from salcheck.methods import Method, controls, fitting, parse_method, the_model
 from salcheck.naming import parameters, registry
 from salcheck.network.loading import Model
-from salcheck.questions import QUESTIONS, Question
+from salcheck.questions import Question, find
 from salcheck.runs.run import Run
 from salcheck.runs.shard import Shard
 from salcheck.store import schema
@@ -31,10 +31,8 @@ def parse_question(text: str) -> Question:
 
     Raises SalcheckError with the nearest names, or for values that make no sense.
     """
-    typed, (name, _, rest) = text.strip(), text.strip().partition(":")
-    if name.strip().lower() not in QUESTIONS:
-        raise SalcheckError(registry.unknown("question", name.strip(), QUESTIONS))
-    question = QUESTIONS[name.strip().lower()]
+    typed, (name, rest) = text.strip(), parameters.divide(text)
+    question = find(name)
     there = parameters.known(registry.load("diagnostics", question.diagnostic).score, but=GIVEN)
     defaults = {key: parameter.default for key, parameter in there.items()} | dict(question.parameters)
     if question.threshold is not None:

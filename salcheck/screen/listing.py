@@ -26,9 +26,15 @@ def print_methods(methods: Sequence[Method]) -> None:
         stdout.print(f"\n{heading}", style="bold")
         for method in members:
             _wrapped(f"{method.name}: {method.help}", indent=2)
-            _wrapped(f"cost {method.module.COST or 'nothing'}; {method.module.SOURCE or 'salcheck'}", indent=4)
+            _wrapped(f"{_about(method)}", indent=4)
             if method.options:
                 _wrapped(", ".join(method.options), indent=4)
+
+
+def _about(method: Method) -> str:
+    """Cost and source, which another's method need not state."""
+    cost, source = getattr(method.module, "COST", "not stated"), getattr(method.module, "SOURCE", "not stated")
+    return f"cost {cost or 'nothing'}; {source or 'salcheck'}"
 
 
 def print_questions(questions: Iterable[Question]) -> None:
