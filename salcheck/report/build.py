@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 
 from salcheck.errors import SalcheckError
-from salcheck.naming.registry import unknown
-from salcheck.questions import QUESTIONS
+from salcheck.questions import find, names
 from salcheck.report.crosscheck import CrossCheck, cross_check, families
 from salcheck.report.section import Line, Place, Section, make_section
 from salcheck.report.verdicts import listing
@@ -51,7 +50,7 @@ def make_report(
     asked = _asked(there, questions, archs)
     abouts = [_about(row) for row in _choose(asked, runs, [*questions, *archs]).to_dict("records")]
     told_of = families(abouts)
-    sections = [make_section(store, base, QUESTIONS[base["question"]]) for base, _ in told_of]
+    sections = [make_section(store, base, find(base["question"])) for base, _ in told_of]
     made = {section.about["run"]: section for section in sections}
     sections = [_with_places(store, one, there, made) if one.question.name == "rq1" else one for one in sections]
     checks = [
@@ -68,8 +67,7 @@ def make_report(
 def _asked(there: pd.DataFrame, questions: Sequence[str], archs: Sequence[str]) -> pd.DataFrame:
     """The runs of these questions and models, of all where none is named."""
     for name in questions:
-        if name.lower() not in QUESTIONS:
-            raise SalcheckError(unknown("question", name, QUESTIONS))
+        find(name)
     for name in archs:
         if name not in set(there["arch"]) | set(there["model"]):
             raise SalcheckError(f"no scores of '{name}': there are of {', '.join(there['arch'].unique()) or 'none'}")
@@ -83,10 +81,9 @@ def _choose(asked: pd.DataFrame, runs: Sequence[int], named: Sequence[str]) -> p
         if run not in set(asked["run"]):
             there = ", ".join(str(one) for one in asked["run"]) or "none"
             raise SalcheckError(f"no run {run} in this database: there is {there}")
-    chosen = asked[asked["run"].isin(runs)] if runs else asked[asked["question"].isin(QUESTIONS)]
+    chosen = asked[asked["run"].isin(runs)] if runs else asked[asked["question"].isin(names())]
     for name in chosen["question"]:
-        if name not in QUESTIONS:
-            raise SalcheckError(unknown("question", name, QUESTIONS))
+        find(name)
     if chosen.empty:
         words = f" for {', '.join(named)}" if named else ""
         raise SalcheckError(f"no scores yet{words}: run `salcheck eval rq1` first")
@@ -112,7 +109,7 @@ def _with_places(store: Store, section: Section, runs: pd.DataFrame, made: Mappi
     alike = runs[(runs[list(CUT_ALIKE)] == [section.about[name] for name in CUT_ALIKE]).all(axis=1)]
     newest = alike[alike["question"].isin(list(PLACES))].sort_values("drawn", kind="stable").groupby("question").tail(1)
     places = [
-        _place(made.get(row["run"]) or make_section(store, row, QUESTIONS[row["question"]]))
+        _place(made.get(row["run"]) or make_section(store, row, find(row["question"])))
         for row in newest.to_dict("records")
     ]
     if not places:
