@@ -1,7 +1,8 @@
 """`salcheck report`: what the stored scores say."""
 
 from pathlib import Path
-from typing import Annotated
+from types import ModuleType
+from typing import Annotated, Any
 
 import typer
 
@@ -43,11 +44,11 @@ def command(
     with Store(db or default_db(), create=False) as store:
         made = make_report(store, question, run, arch)
     if out is None:
-        typer.echo(form.render(made, {}), nl=False)
+        typer.echo(_text(form, made, {}), nl=False)
         return
     try:
         pictures = draw_pictures(made, out) if getattr(form, "PICTURES", False) else {}
-        atomic_write(out, lambda file: file.write(form.render(made, pictures).encode()))
+        atomic_write(out, lambda file: file.write(_text(form, made, pictures).encode()))
     except OSError as error:
         raise SalcheckError(f"cannot write '{out}': {error.strerror}; name another with --out") from error
 
@@ -61,3 +62,10 @@ def _format_of(out: Path | None) -> str:
         return suffix
     given = f"'{out}' has the suffix '{out.suffix}'" if suffix else f"'{out}' has no suffix"
     raise SalcheckError(f"{given}, which names no format: end it with .{', .'.join(there)}, or give --format NAME")
+
+
+def _text(form: ModuleType, report: Any, pictures: dict[tuple[int, str], str]) -> str:
+    text = form.render(report, pictures)
+    if not isinstance(text, str):
+        raise SalcheckError(f"{form.__file__}: render gave a {type(text).__name__}: a format's render gives a str")
+    return text

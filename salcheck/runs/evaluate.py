@@ -11,6 +11,7 @@ from typing import Any
 
 from salcheck import references
 from salcheck.datasets import Dataset, Item
+from salcheck.datasets._contract import check_dataset
 from salcheck.diagnostics import GIVEN, needed
 from salcheck.errors import SalcheckError
 from salcheck.inputs.loader import ahead
@@ -68,7 +69,9 @@ def _with(question: Question, values: Mapping[str, Any]) -> Question:
 
 def open_data(dataset: str, data: Path | None, model: Model, seed: int) -> Dataset:
     """The dataset of this name in `data`, its labels as indices of the model's classes."""
-    return registry.load("datasets", dataset).open_dataset(data, model.labels, seed)
+    opened = registry.load("datasets", dataset).open_dataset(data, model.labels, seed)
+    theirs = registry.canonical("datasets", dataset) in registry.brought_to("datasets")
+    return check_dataset(dataset, opened) if theirs else opened
 
 
 def choose_data(dataset: str | None, data: Path | None, model: Model) -> str:

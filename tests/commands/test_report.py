@@ -57,3 +57,14 @@ def test_runs_questions_and_models_can_be_repeated(stored):
     assert told("--arch", "vgg", "--arch", "resnet", "--question", "rq2") == [2, 4]
     assert "there are of vgg, resnet" in refused("report", "--arch", "vg")
     assert run("report", "--run", 10**20, code=2).stderr.splitlines()[-1].startswith("Error: Invalid value for '--run'")
+
+
+def test_a_format_of_ones_own_joins_and_must_give_text(tmp_path, stored):
+    (tmp_path / "lines.py").write_text(
+        "def render(report, pictures):\n    return f'{len(report.sections)} sections\\n'\n"
+    )
+    assert run("report", "--format", "./lines.py").stdout == "4 sections\n"
+    run("report", "--plugin", "lines.py", "--out", "x.lines")
+    assert (tmp_path / "x.lines").read_text() == "4 sections\n"
+    (tmp_path / "numbers.py").write_text("def render(report, pictures):\n    return 4\n")
+    assert "render gave a int: a format's render gives a str" in refused("report", "--format", "numbers.py")
