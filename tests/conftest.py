@@ -12,7 +12,9 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path, monkeypatch):
-    """Every test has its own cache, database and working folder, and no network."""
+    """Every test has its own cache, database and working folder, no network, and no plugins."""
+    monkeypatch.setattr("salcheck.naming.registry._added", {})
+    monkeypatch.delenv("SALCHECK_PLUGINS", raising=False)
     monkeypatch.setenv("SALCHECK_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SALCHECK_DB", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from salcheck.cli import app
+from salcheck.cli import make_app
 from salcheck.methods import every
 from salcheck.naming import registry
 from salcheck.network.archs import ARCHS
@@ -21,14 +21,14 @@ COMMANDS = re.findall(r"^ {4}(salcheck [^#\n]*)", README, flags=re.MULTILINE)
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_of_the_readme_is_one(line):
     name, *words = shlex.split(line)[1:]
-    command = typer.main.get_command(app).commands[name]
+    command = typer.main.get_command(make_app()).commands[name]
     context = command.make_context(name, words, resilient_parsing=False)
     assert context.command is command
 
 
 def test_the_readme_shows_every_command():
     named = {shlex.split(line)[1] for line in COMMANDS} | set(re.findall(r"`salcheck (\w+)", README))
-    assert named >= set(typer.main.get_command(app).commands)
+    assert named >= set(typer.main.get_command(make_app()).commands)
 
 
 def row(method):

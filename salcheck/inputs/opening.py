@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from salcheck.datasets import Dataset
+from salcheck.datasets._contract import check_dataset
 from salcheck.naming import registry
 from salcheck.network.model import Model
 from salcheck.store.provenance import code_of
@@ -15,6 +16,8 @@ def open_data(dataset: str, data: Path | None, model: Model, seed: int) -> Datas
     The code that reads its images is part of its identity.
     """
     opened = registry.load("datasets", dataset).open_dataset(data, model.labels, seed)
+    if registry.canonical("datasets", dataset) in registry.brought_to("datasets"):
+        check_dataset(dataset, opened)
     return dataclasses.replace(opened, code=code_of(registry.source_of("datasets", dataset)))
 
 

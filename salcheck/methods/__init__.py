@@ -69,6 +69,11 @@ class Method:
         return _model if self.name == THE_MODEL else registry.load("methods", self.name)
 
     @property
+    def outside(self) -> bool:
+        """Whether its file is not salcheck's own: it is then held to the contract when it is first used."""
+        return self.name in registry.brought_to("methods")
+
+    @property
     def control(self) -> bool:
         return getattr(self.module, "CONTROL", False)
 
@@ -80,12 +85,12 @@ class Method:
     @property
     def quick(self) -> bool:
         """Whether it costs next to nothing beyond the forward that all methods share, on any model."""
-        return self.cost.quick
+        return self.cost is not None and self.cost.quick
 
     @property
-    def cost(self) -> Cost:
-        """How often the network runs for one image, over its parameters and M, C, h, w."""
-        return self.module.COST
+    def cost(self) -> Cost | None:
+        """How often the network runs for one image, over its parameters and M, C, h, w; None where it does not say."""
+        return getattr(self.module, "COST", None)
 
     @property
     def needs(self) -> tuple[Need, ...]:
@@ -122,7 +127,7 @@ class Method:
     @property
     def help(self) -> str:
         """What its map is, in one line."""
-        return (self.module.__doc__ or "").splitlines()[0]
+        return (self.module.__doc__ or "no docstring says").strip().splitlines()[0]
 
     @property
     def options(self) -> list[str]:
@@ -179,8 +184,8 @@ class Method:
 
 def parse_method(text: str) -> Method:
     """`case` or `case:contrast=logits,k=3`; raises SalcheckError with the nearest names."""
-    typed, (name, _, rest) = text.strip(), text.strip().partition(":")
-    name = registry.canonical("methods", name.strip())
+    typed, (name, rest) = text.strip(), parameters.divide(text)
+    name = registry.canonical("methods", name)
     there = _known(registry.load("methods", name))
     given = parameters.parse(name, rest, there, typed)
     return Method(name, {k: given.get(k, p.default) for k, p in there.items()}, typed)

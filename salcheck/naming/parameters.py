@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 import typing
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -16,6 +17,13 @@ def known(function: Callable[..., Any], but: Collection[str]) -> dict[str, inspe
     """The keyword-only parameters of a function, but those that the program itself fills in."""
     parameters = inspect.signature(function, eval_str=True).parameters
     return {k: p for k, p in parameters.items() if p.kind is p.KEYWORD_ONLY and k not in but}
+
+
+def divide(text: str) -> tuple[str, str]:
+    """What a user types in two: the name, or the path of a .py file, and the parameters after its colon, or ""."""
+    file = re.fullmatch(r"(.+?\.py)(?::(.*))?", text.strip())
+    name, _, rest = text.strip().partition(":")
+    return (file[1], file[2] or "") if file else (name.strip(), rest)
 
 
 def parse(name: str, text: str, there: Known, typed: str) -> dict[str, Any]:

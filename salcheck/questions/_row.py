@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from salcheck.naming import registry
 from salcheck.questions._roles import Role
 
 HIGHER, LOWER, NEITHER = 1, -1, 0
@@ -53,4 +54,10 @@ class Question:
     floors: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
+
+    @property
+    def outside(self) -> bool:
+        """Whether its diagnostic's file is not salcheck's own."""
+        return self.diagnostic in registry.brought_to("diagnostics")
+
     variants: Sequence[Mapping[str, Any]] = ()

@@ -7,8 +7,7 @@ from typing import Any
 import pandas as pd
 
 from salcheck.errors import SalcheckError
-from salcheck.naming.registry import unknown
-from salcheck.questions import QUESTIONS
+from salcheck.questions import find, names
 from salcheck.report.crosscheck import CrossCheck, cross_check, families
 from salcheck.report.locations import located
 from salcheck.report.records import Section
@@ -48,11 +47,11 @@ def make_report(
     """
     stored = store.query(RUNS)
     matching = _matching(stored, [name.lower() for name in questions], runs, archs)
-    known = matching[matching["question"].isin(list(QUESTIONS))]
+    known = matching[matching["question"].isin(names())]
     chosen = known if runs else known.groupby(["question", *SETTINGS], sort=False).tail(1)
     abouts = [_about(row) for row in chosen.to_dict("records")]
     grouped = families(abouts)
-    sections = [make_section(store, base, QUESTIONS[base["question"]]) for base, _ in grouped]
+    sections = [make_section(store, base, find(base["question"])) for base, _ in grouped]
     made = {section.about["run"]: section for section in sections}
     sections = [located(store, one, stored, made) if one.question.name == "rq1" else one for one in sections]
     checks = [
@@ -75,7 +74,7 @@ def _matching(
         passes &= stored["run"].isin(runs)
     if archs:
         passes &= stored["arch"].isin(archs) | stored["model"].isin(archs)
-    if not stored.loc[passes, "question"].isin(list(QUESTIONS)).any():
+    if not stored.loc[passes, "question"].isin(names()).any():
         raise SalcheckError(_nothing(questions, runs, archs))
     return stored[passes]
 
@@ -93,8 +92,7 @@ def _nothing(questions: Sequence[str], runs: Collection[int], archs: Collection[
 def _check(stored: pd.DataFrame, questions: Collection[str], runs: Collection[int], archs: Collection[str]) -> None:
     """Raises SalcheckError for the first name or number that does not exist."""
     for question in [*questions, *stored.loc[stored["run"].isin(runs), "question"]]:
-        if question not in QUESTIONS:
-            raise SalcheckError(unknown("question", question, QUESTIONS))
+        find(question)
     there = {"run": list(stored["run"]), "arch": list(dict.fromkeys([*stored["arch"], *stored["model"]]))}
     for kind, given in {"run": runs, "arch": archs}.items():
         for one in given:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from salcheck.naming.parameters import write
-from salcheck.questions import HIGHER, QUESTIONS, Question
+from salcheck.questions import HIGHER, Question, find
 from salcheck.report.records import Section
 from salcheck.report.stats import rank_agreement
 from salcheck.report.stored import NEWEST
@@ -74,12 +74,12 @@ def variant_of(about: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
     """
     if about["run"] == base["run"] or any(about[name] != base[name] for name in SAME):
         return False
-    if not QUESTIONS[base["question"]].roles:
+    if not find(base["question"]).roles:
         return False
     own, others = _settings(about), _settings(base)
     if about["layer"] != base["layer"]:
         return own == others and about["run"] > base["run"]
-    changes = [change for change in QUESTIONS[base["question"]].variants if "layer" not in change]
+    changes = [change for change in find(base["question"]).variants if "layer" not in change]
     return own != others and any(own == others | dict(change) for change in changes)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from salcheck.questions import QUESTIONS
+from salcheck.questions import find
 from salcheck.report.records import Kind, Location, Section
 from salcheck.report.section import make_section
 from salcheck.report.verdicts import qualified
@@ -38,7 +38,7 @@ def located(store: Store, section: Section, runs: pd.DataFrame, made: Mapping[in
         same[same["question"].isin(list(LOCATING))].sort_values("drawn", kind="stable").groupby("question").tail(1)
     )
     locations = [
-        _location(made.get(row["run"]) or make_section(store, row, QUESTIONS[row["question"]]))
+        _location(made.get(row["run"]) or make_section(store, row, find(row["question"])))
         for row in largest.to_dict("records")
     ]
     if not locations:

@@ -13,7 +13,7 @@ from salcheck.errors import SalcheckError
 from salcheck.methods import Method
 from salcheck.naming import parameters, registry
 from salcheck.network.model import Model
-from salcheck.questions import QUESTIONS, Question
+from salcheck.questions import Question, find
 from salcheck.runs.evaluate import evaluate, summary
 from salcheck.runs.plan import Request, make_run
 from salcheck.store.results import Store
@@ -24,10 +24,8 @@ def parse_question(text: str) -> Question:
 
     Raises SalcheckError with the nearest names, or for values that make no sense.
     """
-    typed, (name, _, rest) = text.strip(), text.strip().partition(":")
-    if name.strip().lower() not in QUESTIONS:
-        raise SalcheckError(registry.unknown("question", name.strip(), QUESTIONS))
-    question = QUESTIONS[name.strip().lower()]
+    typed, (name, rest) = text.strip(), parameters.divide(text)
+    question = find(name)
     there = parameters.known(registry.load("diagnostics", question.diagnostic).score, but=GIVEN)
     defaults = {key: parameter.default for key, parameter in there.items()} | dict(question.parameters)
     if question.threshold is not None:

@@ -22,6 +22,7 @@ from salcheck.maps.ranking import Place, place, ranked, upsample
 from salcheck.methods import Method
 from salcheck.network.model import Model
 from salcheck.network.view import View
+from salcheck.runs.contract import check_method
 
 OVERLAP_PERCENT = 5.0
 NO_CLASS = -1  # stands for the class where a model has none
@@ -107,7 +108,10 @@ def _explain_chunk(
     classes = _classes(view, wanted)
     maps, drifts = {}, {}
     for done, method in enumerate(methods, start=1):
-        maps[method.typed] = method.saliency(view, classes, references).cpu()
+        made = method.saliency(view, classes, references)
+        if method.outside:
+            check_method(method, view, classes, made, references)
+        maps[method.typed] = made.cpu()
         if model.amp:
             in_float32 = method.saliency(exact, classes, references).cpu()
             drifts[method.typed] = drift(maps[method.typed], in_float32, view.size)

@@ -31,6 +31,7 @@ from salcheck.network.view import View
 from salcheck.perturb.answers import Memory
 from salcheck.references import References
 from salcheck.runs.classes import classes_of
+from salcheck.runs.contract import check_method, check_scores
 from salcheck.runs.run import Run
 
 TOP = 5  # predictions stored per image
@@ -236,6 +237,8 @@ class _Shard:
             return torch.from_numpy(known).to(run.model.device), Rows()
         references = run.references.values
         maps, facts = method.decide(view, classes, references)
+        if method.outside and self._task.first:
+            check_method(method, view, classes, maps, references)
         if run.model.amp and self._task.first:
             facts = facts | self._drift(exact, classes, method, maps)
         signatures = [[number(one) for one in row] for row in ranking.signature(maps).cpu().tolist()]
@@ -255,6 +258,8 @@ class _Shard:
     def _scores(self, part: _Part, classes: Tensor, maps: Tensor, method: Method) -> list[dict[str, Any]]:
         """Rows of one method: one for each metric and level, or one with a note for an image that has no score."""
         scores = self._diagnostic.score(part.view, classes, maps, **self._arguments(part, method))
+        if self._run.question.outside:
+            check_scores(self._run.question, scores, len(part.items))
         rows = [
             self._row(method, self._run.question.metric, 0.0, item, None, note)
             for item, note in zip(part.items, scores.notes, strict=True)

@@ -12,7 +12,8 @@ from salcheck.runs.asking import ask, parse_question
 from salcheck.runs.explain import explain
 from salcheck.runs.plan import Request
 from salcheck.screen import terminal
-from salcheck.screen.terminal import Output, say
+from salcheck.screen.explained import Output
+from salcheck.screen.terminal import say
 from salcheck.store.cache import atomic_write
 from salcheck.store.results import Store
 

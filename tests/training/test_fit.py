@@ -9,9 +9,7 @@ import timm
 import torch
 from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
-from typer.testing import CliRunner
 
-from salcheck.cli import app
 from salcheck.datasets import puppets, scenes
 from salcheck.errors import SalcheckError
 from salcheck.maps.ranking import upsample
@@ -24,11 +22,10 @@ from salcheck.training.fit import (
     _numbers,
     _see_edges_only,
     accuracy,
-    lesson_of,
-    shuffled,
     to_batch,
     train,
 )
+from salcheck.training.lessons import lesson_of, shuffled
 
 LIMITS = {"scenes": 3e6, "puppets": 1.2e6}  # bytes
 
@@ -53,8 +50,8 @@ def short(out, **given):
 @pytest.fixture
 def quick(monkeypatch):
     """Measure on a few drawn pictures only: here it is not the figures that matter."""
-    monkeypatch.setattr("salcheck.training.fit.HELD_OUT", 8)
-    monkeypatch.setattr("salcheck.training.fit.LEARNT", 12)
+    monkeypatch.setattr("salcheck.training.lessons.HELD_OUT", 8)
+    monkeypatch.setattr("salcheck.training.lessons.LEARNT", 12)
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +260,7 @@ def test_shuffled_labels_are_learnt_by_heart_only(tmp_path, stripes):
 
 @pytest.mark.parametrize("dataset", ["folder", "scenes"])
 def test_shuffling_changes_labels_once_and_keeps_pictures_and_counts(monkeypatch, stripes, dataset):
-    monkeypatch.setattr("salcheck.training.fit.LEARNT", 50)
+    monkeypatch.setattr("salcheck.training.lessons.LEARNT", 50)
     plain = lesson_of(dataset, stripes if dataset == "folder" else None, 0)
     mixed, again, other = (shuffled(plain, seed) for seed in (0, 0, 1))
     numbers = range(mixed.count)
@@ -279,7 +276,7 @@ def test_shuffling_changes_labels_once_and_keeps_pictures_and_counts(monkeypatch
 
 
 def test_of_many_pictures_some_are_shuffled(monkeypatch, stripes):
-    monkeypatch.setattr("salcheck.training.fit.LEARNT", 20)
+    monkeypatch.setattr("salcheck.training.lessons.LEARNT", 20)
     plain = lesson_of("folder", stripes, 0)
     mixed = shuffled(plain, 0)
     known = {plain.read(number)[0].tobytes(): plain.read(number)[1] for number in range(plain.count)}
@@ -395,15 +392,7 @@ def test_pictures_are_moved_and_mirrored_by_little():
     assert not any(np.array_equal(_moved(rng, image, flips=False), image[:, ::-1]) for _ in range(50))
 
 
-# From the command line
-
-
-def test_the_command_trains_into_a_folder_of_the_datasets_name(tmp_path, stripes):
-    given = ["train", "--dataset", "folder", "--data", str(stripes), "--steps", "2"]
-    for more, out in ((), "folder"), (("--shuffle",), "folder-shuffled"), (("--out", "mine"), "mine"):
-        shown = CliRunner().invoke(app, [*given, *more], catch_exceptions=False)
-        assert shown.exit_code == 0 and (tmp_path / out / "config.json").is_file()
-        assert "accuracy" in shown.output and "training" in shown.output
+# What is refused
 
 
 def refused(match, dataset="scenes", **given):

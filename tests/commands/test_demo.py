@@ -15,7 +15,7 @@ from salcheck.store.results import Store
 def demo(tmp_path_factory):
     root = tmp_path_factory.mktemp("demo")
     done = subprocess.run(
-        [sys.executable, "-m", "salcheck.cli", "demo", "--out", root / "out"],
+        [sys.executable, "-m", "salcheck", "demo", "--out", root / "out"],
         capture_output=True,
         text=True,
         check=False,

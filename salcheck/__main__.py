@@ -1,0 +1,5 @@
+"""`python -m salcheck`: the command line."""
+
+from salcheck.cli import main
+
+main()

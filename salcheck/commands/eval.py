@@ -1,0 +1,100 @@
+"""`salcheck eval QUESTION`: questions asked of many images."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from salcheck.commands._options import (
+    METHODS,
+    Amp,
+    Arch,
+    BatchSize,
+    Checkpoint,
+    Db,
+    Device,
+    Layer,
+    Plugins,
+    Reference,
+    Seed,
+)
+from salcheck.naming import registry
+from salcheck.questions import names
+
+ASKED = (
+    f"One or more of {', '.join(names())}; rq2:fill=blur,percent=5+50 sets parameters. "
+    "What they ask and what can be set: salcheck questions."
+)
+
+
+def command(
+    questions: Annotated[list[str], typer.Argument(help=ASKED, metavar="QUESTION")],
+    method: Annotated[
+        list[str], typer.Option("--method", "-m", "--methods", help=f"{METHODS} Controls join.", metavar="METHODS")
+    ] = ["quick"],  # noqa: B006
+    arch: Arch = "resnet",
+    checkpoint: Checkpoint = None,
+    layer: Layer = "features",
+    device: Device = "auto",
+    amp: Amp = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{', '.join(registry.names('datasets'))}.",
+            metavar="NAME",
+            show_default="folder with --data, scenes with --arch scenes, else imagenette, which downloads itself",
+        ),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Where the dataset lies.", metavar="DIR")] = None,
+    reference: Reference = None,
+    allow_overlap: Annotated[
+        bool, typer.Option("--allow-overlap", help="Let reference images be evaluated too; the report says so.")
+    ] = False,
+    n: Annotated[int, typer.Option("--n", "-n", help="Images to draw.", min=1, metavar="N")] = 500,
+    seed: Seed = 0,
+    all_images: Annotated[
+        bool, typer.Option("--all-images", help="Also images that the model gets wrong, or has no label for.")
+    ] = False,
+    variants: Annotated[
+        bool,
+        typer.Option("--variants", help="Also under the field's other readings: does the ranking of methods hold?"),
+    ] = False,
+    batch_size: BatchSize = 8,
+    plugin: Plugins = [],  # noqa: B006
+    db: Db = None,
+) -> None:
+    """Ask questions of many images. Every score is stored; repeated or killed, nothing is done twice."""
+    from salcheck.inputs.opening import choose_data, open_data
+    from salcheck.methods import parse_methods
+    from salcheck.network.loading import load_model
+    from salcheck.runs.asking import ask, parse_question
+    from salcheck.runs.plan import Request
+    from salcheck.screen import terminal
+    from salcheck.store.cache import cache_folder
+    from salcheck.store.results import Store, default_db
+
+    asked = [parse_question(text) for text in questions]
+    chosen, cache = parse_methods(method), cache_folder()
+    model = load_model(arch, checkpoint=checkpoint, layer=layer, device=device, amp=amp)
+    with Store(db or default_db()) as store:
+        request = Request(
+            dataset=open_data(choose_data(dataset, data, model), data, model, seed),
+            n=n,
+            seed=seed,
+            reference_data=None if reference is None else open_data("folder", reference, model, seed),
+            correct_only=not all_images,
+            allow_overlap=allow_overlap,
+            batch_size=batch_size,
+            command=_typed(),
+        )
+        ask(asked, model, chosen, request, store, cache, terminal, variants)
+
+
+def _typed() -> str:
+    """The command as it was typed, as text that a database can store, without the password of a URL."""
+    from salcheck.datasets import portable
+
+    return re.sub(r"//[^@/\s]*@", "//***@", portable(shlex.join(["salcheck", *sys.argv[1:]])))
