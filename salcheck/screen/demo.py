@@ -32,9 +32,9 @@ def run_demo(out: Path) -> None:
     scene = out / "scene.png"
     picture = dataset.read(dataset.items[0])
     atomic_write(scene, lambda file: picture.save(file, format="PNG"))
-    say(f"1. Maps of one scene with two objects: salcheck explain {scene} --arch scenes --method gradcam,layercam")
-    output = Output(model, parse_methods(["gradcam,layercam"]), out, None, False, [])
-    for explained in explain(model, [scene], parse_methods(["gradcam,layercam"]), ["top1", "top2"], {}):
+    say(f"1. Maps of one scene with two objects: salcheck explain {scene} --arch scenes --method case,gradcam")
+    output = Output(model, parse_methods(["case,gradcam"]), out, None, False, [])
+    for explained in explain(model, [scene], parse_methods(["case,gradcam"]), ["top1", "top2"], {}):
         output.add(explained)
     say(f"\n2. One question over {SCENES} scenes: salcheck eval rq1 --arch scenes --n {SCENES}")
     database = out / "salcheck.db"

@@ -55,7 +55,7 @@ def test_runs_questions_and_models_can_be_repeated(stored):
     assert told("--question", "rq1", "--question", "rq2") == [1, 2, 3, 4]
     assert told("--arch", "vgg", "--question", "rq2") == [2]
     assert told("--arch", "vgg", "--arch", "resnet", "--question", "rq2") == [2, 4]
-    assert "there are of vgg, resnet" in refused("report", "--arch", "vg")
+    assert "no arch vg in this database: there is vgg, resnet" in refused("report", "--arch", "vg")
     assert run("report", "--run", 10**20, code=2).stderr.splitlines()[-1].startswith("Error: Invalid value for '--run'")
 
 
