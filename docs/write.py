@@ -72,7 +72,7 @@ def questions_table() -> str:
     parts = []
     for heading, members in question_groups().items():
         rows = [(code([q.name]), q.title, q.source) for q in members]
-        parts.append(f"{heading}\n\n{table(('question', 'what it asks', 'source'), rows)}")
+        parts.append(f"**{heading}**\n\n{table(('question', 'what it asks', 'source'), rows)}")
     return "\n".join(parts)
 
 
