@@ -67,8 +67,7 @@ def row(method):
     said = method.help.partition(": ")[2].rstrip(".")
     if method.control:
         return f"| `{method.name}` | {said} | {'yes' if method.always else ''} |"
-    cost = str(method.module.COST).replace(" ** 2", "²").replace(" * ", " × ") or "nothing"
-    return f"| `{method.name}` | {said} | {cost} | {method.module.SOURCE} |"
+    return f"| `{method.name}` | {said} | {WRITE['cost'](method)} | {method.module.SOURCE} |"
 
 
 @pytest.mark.parametrize("method", every(), ids=lambda method: method.name)
