@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHARED ?= ../shared
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast bench lint format scenes puppets wheel clean
+.PHONY: help demo test test-fast bench docs lint format scenes puppets wheel clean
 
 help:  ## List these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ bench: $(BIN)/.installed  ## Speed, memory, peers, planted truth: 50 minutes (ne
 	$(BIN)/python -m tests.benchmarks.bench_imputation --shared $(SHARED)
 	$(BIN)/python -m tests.benchmarks.bench_curves --shared $(SHARED)
 	$(BIN)/python -m tests.benchmarks.bench_truth
+
+docs: $(BIN)/.installed  ## Write the tables of the pages in docs/ from the code
+	$(BIN)/python docs/write.py
 
 lint: $(BIN)/.installed  ## Ruff and mypy
 	$(BIN)/ruff check .
