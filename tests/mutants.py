@@ -84,7 +84,8 @@ def tests_of(file: Path) -> list[str]:
     folder = ROOT / "tests" / file.parent.name
     own = [*folder.glob(f"test_{file.stem.strip('_')}.py"), *folder.glob(f"test_{file.stem.strip('_')}_*.py")]
     if not own and file.stem.startswith("_"):
-        users = [other.stem for other in file.parent.glob("*.py") if f"{file.parent.name}.{file.stem} " in other.read_text()]
+        name = f"{file.parent.name}.{file.stem} "
+        users = [other.stem for other in file.parent.glob("*.py") if name in other.read_text()]
         own = [path for user in users for path in folder.glob(f"test_{user}.py")]
     return sorted(str(path) for path in own)
 

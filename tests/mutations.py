@@ -96,7 +96,8 @@ def of_call(node: ast.Call, value: ast.expr, name: str) -> Iterator[tuple[str, a
 
 
 def text(node: ast.expr) -> bool:
-    return isinstance(node, (ast.JoinedStr, ast.List)) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+    """Text, or a list: neither is added up as numbers are."""
+    return isinstance(node, (ast.JoinedStr, ast.List)) or isinstance(getattr(node, "value", None), str)
 
 
 def zero(call: ast.Call) -> bool:

@@ -28,6 +28,7 @@ def first_row() -> torch.Tensor:
     return pixels
 
 
+@pytest.mark.oracle
 def test_by_hand():
     """1 pixel and 4 pixels of the row that either map marks: each costs u 1, or v 1/2."""
     maps = torch.stack([first_row(), first_row().flip(0)])[None]
@@ -62,6 +63,7 @@ def real():
     return view, torch.tensor([[0, 3], [6, 2], [3, 5]]), maps
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("output", ["logit", "softmax"])
 def test_equals_a_loop_over_images_maps_and_levels(real, output):
     view, classes, maps = real

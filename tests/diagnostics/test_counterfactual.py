@@ -87,6 +87,7 @@ def one_image(points, differ, other=None):
 CORNERS = [[0.5, 0.5, 1], [7.5, 0.5, 1], [0.5, 7.5, 1], [7.5, 7.5, 1]]
 
 
+@pytest.mark.oracle
 def test_by_hand():
     """The map falls row by row: the top 1 and 3 pixels hold the first part, 16 the first two, 32 no more."""
     world = one_image(CORNERS, [1, 0, 1, 0])
@@ -159,6 +160,7 @@ def overlap(first, second, both):
     return len(q & c) / len(q | c) if q and c else np.nan
 
 
+@pytest.mark.oracle
 def test_equals_a_count_in_plain_python():
     world = random_world()
     rows = list(range(12))

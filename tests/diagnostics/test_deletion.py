@@ -43,6 +43,7 @@ def by_a_loop(net, image, grid, u, steps, canvas, output="softmax"):
     return curve, sum((a + b) / 2 / steps for a, b in itertools.pairwise(curve))
 
 
+@pytest.mark.oracle
 def test_logits_of_a_linear_net_by_hand():
     """Pixels 1...16: without the largest 4, 8, 12 they add up to 78, 36, 10. Area (136/2 + 78 + 36 + 10) / 4."""
     images = torch.zeros(1, 3, 4, 4)
@@ -62,6 +63,7 @@ def test_softmax_by_hand():
     assert scores.values["deletion"].item() == pytest.approx((4 / 9 + 4 / 5 + 2 / 3 + 1 / 2 + 1 / 4) / 4)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("output", ["softmax", "logit"])
 def test_equals_a_loop_over_images_and_steps(net, output):
     images, maps = pictures(), grids()

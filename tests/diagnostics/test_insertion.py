@@ -30,6 +30,7 @@ def grids(count: int = 3) -> torch.Tensor:
     return torch.rand(count, 1, 4, 6, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.oracle
 def test_logits_of_a_linear_net_by_hand():
     """Pixels 1...16: the largest 4, 8, 12 of them add up to 58, 100, 126. Area (58 + 100 + 126 + 136/2) / 4."""
     images = torch.zeros(1, 3, 4, 4)
@@ -49,6 +50,7 @@ def test_softmax_by_hand():
     assert scores.values["insertion"].item() == pytest.approx((1 / 4 + 2 / 3 + 4 / 5 + 8 / 9 + 4 / 9) / 4)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("output", ["softmax", "logit"])
 def test_equals_a_loop_over_images_and_steps_onto_a_blurred_canvas(net, output):
     """The canvas is SciPy's Gaussian of 5 % of the shorter side, 3.2 pixels; one image, one step at a time."""

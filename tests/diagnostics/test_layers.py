@@ -27,6 +27,7 @@ def seen(model, cuts, explain):
     return [Seen(name, make_view(one.net, make_images(side=64), name), explain, explain) for name, one in cuts.items()]
 
 
+@pytest.mark.oracle
 def test_every_level_is_overlap_at_its_layer(model):
     cuts = subjects(model, at=("layer2", "layer3", "features"))
     view = make_view(model.net, make_images(side=64))

@@ -32,6 +32,7 @@ def changed(view) -> list[torch.Tensor]:
     return [(image != view.images[0]).any(0) for image in view.net.seen[1:]]
 
 
+@pytest.mark.oracle
 def test_one_pixel_by_hand():
     """4x4 pixels, the most relevant one imputed from a direct neighbour of 6 and a diagonal one of 12: 6/6 + 12/12."""
     images = torch.zeros(1, 3, 4, 4)
@@ -57,6 +58,7 @@ def test_images_are_those_of_grad_cam_up_to_its_noise():
         assert image.allclose(impute(images[0], kept), atol=2e-3)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("output", ["softmax", "logit"])
 def test_scores_are_those_of_a_loop_with_grad_cams_imputer(net, output):
     images, maps = pictures(), maps_of()

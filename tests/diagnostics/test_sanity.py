@@ -45,6 +45,7 @@ def ask(model, others, method, count=4, frozen=None):
     return score(view_of(model.net, count), classes, maps, subjects=seen(others, method, frozen, count))
 
 
+@pytest.mark.oracle
 def test_likeness_is_that_of_scipy_with_the_map_of_the_same_class(model, others):
     found = ask(model, others, layercam.saliency)
     own = layercam.saliency(view_of(model.net), CLASSES)[:, 0].numpy()

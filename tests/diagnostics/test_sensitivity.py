@@ -34,6 +34,7 @@ class Recorded:
         return self.saliency(view, classes)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("method", [layercam, gradxinput])
 def test_equals_captum_on_the_same_disturbed_images(net, method):
     view, explain = view_of(net), Recorded(method.saliency)
@@ -75,6 +76,7 @@ def test_largest_and_mean_in_plain_numpy(net):
         )
 
 
+@pytest.mark.oracle
 def test_by_hand_on_2x2(net):
     """(3, 4, 0, 0) becomes (3, 4, 0, 12): 12 / 5; the sign and the scale of a map do not matter."""
     own = torch.tensor([[3.0, 4.0], [0.0, 0.0]]).expand(3, 1, 2, 2)

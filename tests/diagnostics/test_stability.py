@@ -61,6 +61,7 @@ def test_maps_that_stay_where_they_are_agree_only_where_nothing_moves(view):
     assert moved["spearman"].abs().max() < 0.1
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "zoom"])  # interpolated: see tests/test_augment.py
 @pytest.mark.parametrize("method", [layercam, gradxinput])
 def test_equals_plain_numpy(net, view, name, method):

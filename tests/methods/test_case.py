@@ -42,6 +42,7 @@ def in_numpy(acts, grads, u, contrast):
     return np.maximum(np.tensordot(g_perp, A, axes=1), 0)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_equals_the_formula(net, images, k):
     view = make_view(net, images, LAYER)
@@ -188,6 +189,7 @@ def whole_in_numpy(acts, grads, u, contrast):
     return np.maximum((g_perp * A).sum(axis=0), 0), g_perp
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("k", [1, 3])
 def test_unpooled_equals_the_formula_with_positions(net, images, k):
     view = make_view(net, images, LAYER)
@@ -241,6 +243,7 @@ def test_negative_dots_are_those_of_the_gradients_that_are_projected(net, images
     assert torch.equal(facts[1][others], ((every * every[:, 3:4]).flatten(2).sum(-1) < 0)[others])
 
 
+@pytest.mark.oracle
 def test_difference_equals_the_formula(net, images):
     view = make_view(net, images, LAYER)
     every = view.grads(torch.arange(7).expand(3, 7)).double().numpy().mean(axis=(-2, -1))

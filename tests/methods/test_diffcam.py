@@ -90,6 +90,7 @@ def weights(view, spec, reference):
 # The formula, for each group of references and each matrix
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("matrix", ["full", "diagonal", "identity"])
 @pytest.mark.parametrize("count", [FEW, MANY])
 def test_equals_the_formula_over_the_images_of_a_folder(view, count, matrix):
@@ -98,6 +99,7 @@ def test_equals_the_formula_over_the_images_of_a_folder(view, count, matrix):
     expect(view, maps, lambda b, u: given["features"].values, matrix=matrix, alpha=0.01)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("matrix", ["full", "diagonal"])
 @pytest.mark.parametrize("count", [FEW, MANY])
 def test_equals_the_formula_over_all_others_and_over_the_same_class(view, count, matrix):
@@ -110,6 +112,7 @@ def test_equals_the_formula_over_all_others_and_over_the_same_class(view, count,
     expect(view, maps, lambda b, u: values[labels == u], matrix=matrix)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("count", [FEW, MANY])
 def test_equals_the_formula_over_named_classes_whichever_is_explained(view, count):
     given = reference(count)
@@ -118,6 +121,7 @@ def test_equals_the_formula_over_named_classes_whichever_is_explained(view, coun
     expect(view, maps, lambda b, u: values[(labels == 4) | (labels == 6)])
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("matrix", ["full", "diagonal", "identity"])
 @pytest.mark.parametrize("spec", ["k=3", "k=3,own=true", "k=100", "k=4,metric=cosine"])
 def test_equals_the_formula_over_the_nearest_class_means(view, spec, matrix):

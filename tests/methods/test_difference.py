@@ -43,6 +43,7 @@ def test_of_any_other_number_the_rival_is_the_likeliest_other_class(net, images)
     assert len({likeliest(view, b, u) for b in range(3) for u in range(7)}) > 1
 
 
+@pytest.mark.oracle
 def test_equals_the_grad_cam_package_differentiating_the_difference(net, images):
     rival = {(b, u): v for b, (u, v) in enumerate(CLASSES.tolist())}
     rival |= {(b, v): u for b, (u, v) in enumerate(CLASSES.tolist())}

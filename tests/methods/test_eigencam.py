@@ -28,6 +28,7 @@ def net():
     return make_net("test_resnet")
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize("layer", LAYERS)
 def test_equals_a_full_svd(net, layer, centred):

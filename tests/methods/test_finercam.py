@@ -31,6 +31,7 @@ def nearest(logits, u, k):
     return sorted((v for v in range(len(logits)) if v != u), key=lambda v: abs(float(logits[v] - logits[u])))[:k]
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(("gamma", "k"), [(1.0, 1), (1.0, 3), (0.6, 3), (0.3, 6)])
 def test_softmax_weights_equal_the_grad_cam_package(net, images, gamma, k):
     from pytorch_grad_cam.utils.model_targets import FinerWeightedTarget
@@ -43,6 +44,7 @@ def test_softmax_weights_equal_the_grad_cam_package(net, images, gamma, k):
     assert torch.allclose(maps, expected, atol=1e-4 * float(expected.max()))
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(("gamma", "k"), [(0.6, 3), (1.0, 1), (0.3, 6)])
 def test_equals_the_formula(net, images, gamma, k):
     view = make_view(net, images, LAYER)

@@ -13,6 +13,7 @@ from tests.nets import SIDES, make_images, make_net, make_view
 CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_vit"])
 @pytest.mark.parametrize("baseline", ["mean", "blur", "zero"])
 def test_equals_captum_at_equal_steps(name, baseline):

@@ -105,6 +105,7 @@ class InNumpy:
         return cuts[best], len(chosen), best / 10
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(
     ("name", "layer", "parameters"),
     [

@@ -19,6 +19,7 @@ def images():
     return make_images(side=84)[..., :56, :]  # 56 high, 84 wide
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(("cells", "steps"), [(7, 2), (7, 1), (2, 7)])
 def test_equals_captum_with_the_same_windows(net, images, cells, steps):
     height, width = 56 // cells, 84 // cells

@@ -23,6 +23,7 @@ def drawn(net, seeds, classes=CLASSES, gallery=GALLERY):
     return equal.int().argmax(-1)
 
 
+@pytest.mark.oracle
 def test_maps_are_those_of_the_gallery_each_as_often_as_the_others(net):
     classes = torch.arange(7).expand(100, 7)
     counts = drawn(net, range(100), classes).flatten().bincount(minlength=5)

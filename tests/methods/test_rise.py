@@ -35,6 +35,7 @@ def in_numpy(net, image, seed, classes, masks, cells, keep):
     return total / (masks * keep)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(("size", "cells", "keep"), [((96, 96), 8, 0.5), ((80, 107), 5, 0.3)])
 def test_equals_the_formula_with_the_same_masks(size, cells, keep):
     net = make_net("test_resnet")

@@ -52,6 +52,7 @@ def attribution(acts, row):
     return np.where(h < 0, 1e-7, h)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("name", ["softmax", "entropy", "none"])
 def test_equals_the_formula(net, view, name):
     maps = scout.saliency(view, CLASSES, confidence=name).double().numpy()

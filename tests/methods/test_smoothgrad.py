@@ -19,12 +19,14 @@ class Squares(nn.Module):
         return (1.5 * images[:, 0] ** 2).sum((1, 2))[:, None].expand(-1, 7)
 
 
+@pytest.mark.oracle
 def test_without_noise_it_is_the_gradient():
     net, images = make_net("test_resnet"), make_images(side=96)
     maps = smoothgrad.saliency(make_view(net, images), CLASSES, samples=2, sigma=0.0)
     assert torch.allclose(maps, gradient.saliency(make_view(net, images), CLASSES), atol=1e-7)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(("samples", "sigma"), [(1, 0.15), (16, 0.15), (16, 0.3)])
 def test_noise_has_the_paper_s_level_and_signed_gradients_are_averaged(samples, sigma):
     """Of a black image but for two pixels 8 apart: map = 3 |mean of n normal numbers|, each of spread 8 sigma."""

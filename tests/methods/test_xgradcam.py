@@ -17,6 +17,7 @@ def fake(acts, grads):
     return SimpleNamespace(acts=acts, grads=lambda classes: grads)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("layer", ["layer3.0", "layer3.0.conv2", "layer2.0.act1"])
 def test_equals_the_grad_cam_package_at_an_inner_layer(layer):
     net, images = make_net("test_resnet"), make_images(side=96)
