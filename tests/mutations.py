@@ -10,6 +10,7 @@ TURNED = {ast.Lt: ast.Gt, ast.Gt: ast.Lt, ast.LtE: ast.GtE, ast.GtE: ast.LtE, as
 OPPOSITE = {"min": "max", "amin": "amax", "minimum": "maximum", "argmin": "argmax", "sum": "mean"}
 OPPOSITE |= {other: one for one, other in OPPOSITE.items()}
 GRIDS = ("hw", "HW", "ij", "yx")
+SIZES = ("shape", "numel", "device", "dtype")  # of whatever it is, they are the same
 LEFT_OUT = ("unfit", "check", "needs", "paired", "facts")  # they say what fits and what was done: no map, no score
 
 
@@ -45,7 +46,7 @@ def formulas(node: ast.AST) -> Iterator[ast.expr]:
                 continue
             if isinstance(child, (ast.Raise, ast.JoinedStr)) or getattr(child, "name", None) in LEFT_OUT:
                 continue
-            if isinstance(child, ast.expr):
+            if isinstance(child, ast.expr) and not (isinstance(node, ast.Attribute) and node.attr in SIZES):
                 yield child
             yield from formulas(child)
 

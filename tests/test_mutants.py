@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[1]
         ("a.unflatten(1, (h, w))", ["(h, w) -> (w, h)"]),
         ("einsum.einsum('bc,bchw->bhw', a, b)", ["'bc,bchw->bhw', a ** 2, b", "'bc,bchw->bwh', a, b"]),
         ("'a' + b", []),
+        ("a[0].numel()", []),
         ("a.clamp(min=1e-9)", []),
     ],
 )
