@@ -22,6 +22,7 @@ def test_equals_the_normal_densities_of_scipy(view, sigma):
     maps = center.saliency(view, CLASSES, sigma=sigma)
     h, w = view.acts.shape[-2:]
     assert h < w
+    assert maps.shape == (3, 2, h, w)
     down, right = (norm.pdf((np.arange(n) + 0.5) / n, 0.5, sigma) / norm.pdf(0, 0, sigma) for n in (h, w))
     for one in maps.flatten(0, 1):
         assert one.numpy() == pytest.approx(np.outer(down, right), rel=1e-5)

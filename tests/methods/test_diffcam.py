@@ -198,6 +198,9 @@ def test_the_mean_of_the_centred_map_is_the_squared_distance(view, spec):
     maps, centred = (maps_of(view, f"{spec},centred={flag}", given) for flag in ("false", "true"))
     distance = facts_of(view, spec, given)["squared_distance"]
     assert torch.allclose(centred.mean((-2, -1)).double(), distance, rtol=1e-4)
+    found = parse_method(f"{spec},centred=true")
+    claimed = found.module.total(view, CLASSES, **found.parameters, reference=given)
+    assert torch.allclose(centred.sum((-2, -1)).double(), claimed, rtol=1e-4)
     apart = maps - centred
     assert (apart.amax((-2, -1)) - apart.amin((-2, -1)) < 1e-4 * maps.abs().amax((-2, -1))).all()
     assert apart.abs().max() > 0.01 * maps.abs().max()

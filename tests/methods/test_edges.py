@@ -20,6 +20,7 @@ def test_equals_scipy_s_sobel_averaged_over_cells(net):
     view = make_view(net, images, "layer1")
     maps = edges.saliency(view, CLASSES)
     h, w = view.acts.shape[-2:]
+    assert maps.shape == (3, 2, h, w)
     for b, grey in enumerate(images.double().numpy().mean(axis=1)):
         slope = np.hypot(sobel(grey, 0, mode="nearest"), sobel(grey, 1, mode="nearest")) / 8
         expected = slope.reshape(h, 64 // h, w, 96 // w).mean(axis=(1, 3))

@@ -31,3 +31,4 @@ def test_sums_to_the_score_of_a_relu_network_without_biases():
     scores = view.logits.gather(1, CLASSES)
     assert scores.abs().min() > 0.01
     assert torch.allclose(gradxinput.saliency(view, CLASSES).sum((-2, -1)), scores, rtol=1e-4)
+    assert torch.equal(gradxinput.total(view, CLASSES), scores)

@@ -35,6 +35,7 @@ def test_sums_to_the_score_s_change_from_the_baseline(baseline):
     assert change.abs().min() > 0.01
     maps = integratedgradients.saliency(view, CLASSES, steps=24, baseline=baseline)
     assert torch.allclose(maps.sum((-2, -1)), change, atol=1e-3)
+    assert torch.allclose(integratedgradients.total(view, CLASSES, baseline=baseline), change, atol=1e-5)
 
 
 def test_one_step_is_exact_for_a_linear_network():
