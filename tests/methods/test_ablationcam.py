@@ -10,11 +10,6 @@ from tests.nets import make_images, make_net, make_view
 CLASSES = torch.tensor([[0, 3], [1, 6], [5, 5]])
 
 
-@pytest.fixture(scope="module")
-def images():
-    return make_images(side=96)
-
-
 def in_the_package(net, layer, images, classes):
     """Raw maps (B, M, h, w) of the grad-cam package, times s_u, which it divides by."""
     with warnings.catch_warnings():

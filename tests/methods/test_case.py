@@ -10,20 +10,8 @@ from salcheck.errors import SalcheckError
 from salcheck.methods import case, finercam, gradcam, parse_method
 from salcheck.network.labels import Labels
 from salcheck.references.confusion import Confusion
-from tests.nets import make_images, make_net, make_view
-
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
-LAYER = "layer3.0.conv2"
-
-
-@pytest.fixture(scope="module")
-def net():
-    return make_net("test_resnet")
-
-
-@pytest.fixture(scope="module")
-def images():
-    return make_images(side=96)
+from tests.methods.conftest import CLASSES, LAYER
+from tests.nets import make_images, make_view
 
 
 def confusion(pairs: dict[tuple[int, int], int], N: int = 7) -> dict[str, Confusion]:

@@ -4,9 +4,8 @@ import torch
 from scipy.stats import norm
 
 from salcheck.methods import center
+from tests.methods.conftest import CLASSES
 from tests.nets import make_images, make_net, make_view
-
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,9 @@ from salcheck.network.labels import Labels
 from salcheck.references import build
 from salcheck.references.features import Features, read
 from tests.held_out import held_out
+from tests.methods.conftest import CLASSES, LAYER
 from tests.nets import make_images, make_net, make_view
 
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
-LAYER = "layer3.0.conv2"
 C = 48
 FEW, MANY = 21, 140  # references, fewer or more than channels
 

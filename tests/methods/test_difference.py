@@ -8,21 +8,9 @@ import torch
 from salcheck.methods import difference, finercam, parse_method
 from salcheck.methods._rivals import rivals
 from salcheck.network.labels import Labels
+from tests.methods.conftest import CLASSES, LAYER
 from tests.methods.peers import peer_maps
-from tests.nets import make_images, make_net, make_view
-
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
-LAYER = "layer3.0.conv2"
-
-
-@pytest.fixture(scope="module")
-def net():
-    return make_net("test_resnet")
-
-
-@pytest.fixture(scope="module")
-def images():
-    return make_images(side=96)
+from tests.nets import make_view
 
 
 def likeliest(view, b, u):

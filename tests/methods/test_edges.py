@@ -4,14 +4,8 @@ import torch
 from scipy.ndimage import sobel
 
 from salcheck.methods import edges
-from tests.nets import make_images, make_net, make_view
-
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
-
-
-@pytest.fixture(scope="module")
-def net():
-    return make_net("test_resnet")
+from tests.methods.conftest import CLASSES
+from tests.nets import make_images, make_view
 
 
 @pytest.mark.oracle

@@ -6,7 +6,7 @@ import torch
 
 from salcheck.methods import eigencam
 from tests.methods.peers import peer_maps
-from tests.nets import make_images, make_net, make_view
+from tests.nets import make_images, make_view
 
 CLASSES = torch.tensor([[0, 3], [1, 6], [5, 5]])
 # More channels than positions, and the other way round; not negative, and signed.
@@ -21,11 +21,6 @@ def by_svd(product, centred):
         matrix = matrix - matrix.mean(axis=0)
     found = matrix @ np.linalg.svd(matrix, full_matrices=False)[2][0]
     return (found if found @ along > 0 else -found).reshape(product.shape[1:])
-
-
-@pytest.fixture(scope="module")
-def net():
-    return make_net("test_resnet")
 
 
 @pytest.mark.oracle

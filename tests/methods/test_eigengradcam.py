@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from salcheck.methods import eigengradcam, hirescam
+from tests.methods.conftest import CLASSES
 from tests.methods.peers import peer_maps
 from tests.methods.test_eigencam import by_svd
 from tests.nets import make_images, make_net, make_view
 
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 NETS = [("test_resnet", 96, "layer3.0.conv2"), ("test_resnet", 96, "layer1.0"), ("test_convnext", 160, "features")]
 
 

@@ -5,9 +5,8 @@ from timm.models.vgg import VGG
 from torch import nn
 
 from salcheck.methods import gradxinput
+from tests.methods.conftest import CLASSES
 from tests.nets import SIDES, make_images, make_net, make_view
-
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 
 
 @pytest.mark.oracle

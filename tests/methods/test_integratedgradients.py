@@ -8,9 +8,8 @@ from salcheck.errors import SalcheckError
 from salcheck.methods import integratedgradients
 from salcheck.network.view import FEATURES, View
 from salcheck.perturb.canvas import canvas
+from tests.methods.conftest import CLASSES
 from tests.nets import SIDES, make_images, make_net, make_view
-
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 
 
 @pytest.mark.oracle

@@ -4,14 +4,8 @@ from captum.attr import Occlusion
 
 from salcheck.errors import SalcheckError
 from salcheck.methods import occlusion
-from tests.nets import make_images, make_net, make_view
-
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
-
-
-@pytest.fixture(scope="module")
-def net():
-    return make_net("test_resnet")
+from tests.methods.conftest import CLASSES
+from tests.nets import make_images, make_view
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,10 @@ import torch
 
 from salcheck.errors import SalcheckError
 from salcheck.methods import other_image, parse_method
-from tests.nets import make_images, make_net, make_view
+from tests.methods.conftest import CLASSES
+from tests.nets import make_images, make_view
 
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 GALLERY = torch.arange(5.0)[:, None, None].expand(5, 4, 4) + torch.rand(4, 4)
-
-
-@pytest.fixture(scope="module")
-def net():
-    return make_net("test_resnet")
 
 
 def drawn(net, seeds, classes=CLASSES, gallery=GALLERY):

@@ -10,9 +10,8 @@ from timm.models.vgg import VGG
 from torch import nn
 
 from salcheck.methods import relevancecam
+from tests.methods.conftest import CLASSES
 from tests.nets import make_images, make_net, make_view
-
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 
 
 def contrast(classes, N=7):

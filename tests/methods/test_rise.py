@@ -7,9 +7,8 @@ from torch import nn
 
 from salcheck.errors import SalcheckError
 from salcheck.methods import rise
+from tests.methods.conftest import CLASSES
 from tests.nets import make_images, make_net, make_view
-
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 
 
 def stretched(cells: int, side: int) -> np.ndarray:

@@ -5,14 +5,9 @@ import pytest
 import torch
 
 from salcheck.methods import scorecam
-from tests.nets import make_images, make_net, make_view
+from tests.nets import make_net, make_view
 
 CLASSES = torch.tensor([[0, 3], [1, 6], [5, 5]])
-
-
-@pytest.fixture(scope="module")
-def images():
-    return make_images(side=96)
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,8 @@ from torch import nn
 from salcheck.errors import SalcheckError
 from salcheck.methods import gradient, smoothgrad
 from salcheck.network.view import FEATURES, View
+from tests.methods.conftest import CLASSES
 from tests.nets import make_images, make_net, make_view
-
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 
 
 class Squares(nn.Module):

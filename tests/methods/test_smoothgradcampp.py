@@ -6,9 +6,9 @@ import torch
 
 from salcheck.errors import SalcheckError
 from salcheck.methods import gradcampp, parse_method, smoothgradcampp
+from tests.methods.conftest import CLASSES
 from tests.nets import make_images, make_net, make_view
 
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 SEEDS = [4, 5, 6]
 
 
