@@ -81,14 +81,12 @@ def run(file: Path, explained: dict[str, str]) -> list[str]:
 
 
 def tests_of(file: Path) -> list[str]:
-    """The test files of a method or diagnostic; of an underscored file without any, those of the files that use it."""
-    folder = ROOT / "tests" / file.parent.name
-    own = [*folder.glob(f"test_{file.stem.strip('_')}.py"), *folder.glob(f"test_{file.stem.strip('_')}_*.py")]
-    if not own and file.stem.startswith("_"):
-        name = f"{file.parent.name}.{file.stem} "
-        users = [other.stem for other in file.parent.glob("*.py") if name in other.read_text()]
-        own = [path for user in users for path in folder.glob(f"test_{user}.py")]
-    return sorted(str(path) for path in own)
+    """The test files of a method or diagnostic, and of an underscored file those of the files that use it as well."""
+    folder, name = ROOT / "tests" / file.parent.name, f"{file.parent.name}.{file.stem} "
+    users = file.parent.glob("*.py") if file.stem.startswith("_") else []
+    stems = [file.stem.strip("_"), *(other.stem for other in users if name in other.read_text())]
+    own = [path for stem in stems for path in (*folder.glob(f"test_{stem}.py"), *folder.glob(f"test_{stem}_*.py"))]
+    return sorted({str(path) for path in own})
 
 
 def in_child(
