@@ -2,8 +2,8 @@
 
     python -m tests.mutants [gradcam deletion ...]
 
-Each file is tested with its own test files (those of its users where the file is underscored and has none), without
-tests that take over SLOW seconds unless they are oracles, in a forked child of a process that has imported all heavy
+Each file is tested with its own test files (an underscored one with those of its users too), without tests that take
+over SLOW seconds unless they are oracles, in a forked child of a process that has imported all heavy
 packages. A mutant that no test notices is a survivor: add to the tests, or say in `mutants_explained.toml` why it
 changes no number.
 """

@@ -29,6 +29,7 @@ def by_svd(product, centred):
 def test_equals_a_full_svd(net, layer, centred):
     view = make_view(net, make_images(side=96), layer)
     maps = eigencam.saliency(view, CLASSES, centred=centred)
+    assert maps.shape == (*CLASSES.shape, *view.acts.shape[-2:])
     for b in range(3):
         expected = by_svd(view.acts[b], centred)
         for m in range(2):
