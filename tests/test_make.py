@@ -75,4 +75,4 @@ def test_clean_leaves_the_code(make, tmp_path):
 def test_mutants_of_one_file_are_told(make):
     done = make("mutants", "FILES=hirescam")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "methods/hirescam.py: 3 of 3 mutants, 3 killed" in done.stdout
+    assert re.search(r"methods/hirescam.py: (\d+) of \1 mutants, \1 killed", done.stdout)
