@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,11 @@ def test_a_file_that_is_not_there_is_one_line():
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("no method or diagnostic gradcm; known: _averaging, ")
+
+
+def test_what_is_explained_is_there():
+    explained = tomllib.loads((ROOT / "tests" / "mutants_explained.toml").read_text())
+    for place, reasons in explained.items():
+        there = {mutant.key for mutant in mutants((ROOT / "salcheck" / place).read_text())}
+        assert set(reasons) <= there, f"{place} no longer has these: take them out of mutants_explained.toml"
+        assert all(len(why) > 10 for why in reasons.values())
