@@ -53,5 +53,9 @@ def test_channels_that_cancel_or_are_silent_are_left_out():
     maps = xgradcam.saliency(fake(acts, grads), ONE)
     others = xgradcam.saliency(fake(acts[:, [0, 3]], grads[:, :, [0, 3]]), ONE)
     assert torch.allclose(maps, others)
-    acts[0, 2, 0, 0] = 1.5  # no longer near zero: it counts
+    acts[0, 2, 0, 0] = 1.0 + 9e-4  # now more than 1e-4 of all that there is, 6: it counts
+    assert not torch.allclose(xgradcam.saliency(fake(acts, grads), ONE), others, atol=1e-2)
+    acts[0, 2, 0, 0] = 1.0 + 4e-4
+    assert torch.allclose(xgradcam.saliency(fake(acts, grads), ONE), others)
+    acts[0, 2, 0, 0] = 1.5
     assert not torch.allclose(xgradcam.saliency(fake(acts, grads), ONE), others, atol=1e-2)
