@@ -26,6 +26,15 @@ def test_equals_sets_made_by_a_stable_sort_of_pixels(view):
         assert score(view, CLASSES, maps, percent=percent).values["overlap"].item() == pytest.approx(expected)
 
 
+@pytest.mark.oracle
+@pytest.mark.parametrize("percent", [5, 20])
+def test_equals_them_where_pictures_are_wider_than_high(percent):
+    view = make_view(make_net("test_resnet"), make_images(count=1, side=64)[:, :, :40])
+    maps = torch.rand(1, 2, 40, 64, generator=torch.Generator().manual_seed(0))
+    expected = by_hand(*maps[0].numpy(), size=round(percent / 100 * 40 * 64))
+    assert score(view, CLASSES, maps, percent=percent).values["overlap"].item() == pytest.approx(expected)
+
+
 def test_a_map_agrees_with_itself_and_with_its_double(view):
     one = torch.rand(1, 1, 7, 7)
     assert score(view, CLASSES, torch.cat([one, one], 1), percent=5).values["overlap"].item() == 100
