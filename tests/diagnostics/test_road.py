@@ -166,6 +166,8 @@ def test_noise_is_on_imputed_pixels_alone_and_as_large_as_said():
             assert (field[0] != 0).sum() == 1200
             assert field[field != 0].std().item() == pytest.approx(noise, rel=0.05)
             assert field[field != 0].mean().item() == pytest.approx(0, abs=0.1 * noise)
+            drawn = noise * torch.randn(3, 60, 80, generator=torch.Generator().manual_seed(3))
+            assert field[field != 0].allclose(drawn[field != 0], atol=1e-4)
 
 
 def test_noise_of_pixels_is_divided_by_the_deviation_of_each_channel():
