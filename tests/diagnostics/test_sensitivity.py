@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from salcheck.diagnostics._sampled import seeds
 from salcheck.diagnostics.sensitivity import score
 from salcheck.errors import SalcheckError
 from salcheck.methods import gradxinput, layercam, random
@@ -98,6 +99,8 @@ def test_disturbed_images_stay_in_the_ball_and_are_those_of_all_methods(net):
     assert 0.0199 < noise.max() < 0.02001
     assert -0.02001 < noise.min() < -0.0199
     assert abs(noise.mean()) < 2e-4
+    drawn = [torch.rand(noise[0].shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds(view, 5)]
+    assert noise.allclose(0.02 * (2 * torch.stack(drawn) - 1), atol=1e-5)
     assert len(noise.flatten(1)[:, :4].unique(dim=0)) == 15
 
 

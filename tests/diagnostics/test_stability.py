@@ -181,6 +181,13 @@ def test_out_of_memory_changes_nothing(view):
         torch.testing.assert_close(values, found.values[name], rtol=0, atol=0, equal_nan=True)
 
 
+def test_every_change_is_a_level(view):
+    maps = layercam.saliency(view, CLASSES)
+    found = score(view, CLASSES, maps, changes=("flip", "blur", "shift"), explain=layercam.saliency)
+    assert list(found.levels) == [1, 2, 3]
+    assert found.values["shared"].shape == (3, 3)
+
+
 def test_the_command_line_reads_changes_and_names_the_levels():
     question = parse_question("stability:changes=flip+blur,percent=20")
     assert level_names(**question.parameters) == ["flip", "blur"]
