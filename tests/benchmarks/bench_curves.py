@@ -1,25 +1,22 @@
 """What deletion and insertion cost beside the bare forwards of as many images.
 
-    python -m tests.benchmarks.bench_curves --shared FOLDER [--images 4] [--rounds 3]
+    python -m tests.benchmarks.bench_curves (--shared FOLDER | --tiny) [--images 4] [--rounds 3]
 
 Both in one process, in turn, at the same batch size; the fastest of several rounds counts, since other work on the
 machine only ever adds. Maps are made beforehand. The bare loop forwards as many images as must be: for each question
 each photograph, each image on the way from it to the canvas for each method, and the canvas once for all of them.
 """
 
-import argparse
 import time
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from salcheck.diagnostics import deletion, insertion
-from salcheck.inputs.opening import open_data
 from salcheck.methods import parse_method
-from salcheck.network.loading import load_model
 from salcheck.network.model import Model
 from salcheck.perturb.answers import Memory
+from tests.benchmarks.subject import parser, subject
 
 QUESTIONS = (deletion, insertion)
 METHODS = ["gradcam", "layercam", "edges"]
@@ -28,15 +25,13 @@ BATCH = 8
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shared", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    if not options.shared.is_dir():
-        raise SystemExit(f"no folder {options.shared}: the benchmark needs real weights and photographs")
-    model = load_model(f"local-dir:{options.shared / 'models' / 'resnet50.pqf_in1k'}", device="cpu")
-    data = open_data("imagenet", options.shared / "photos" / "val", model, 0)
+    given = parser(__doc__)
+    given.add_argument("--images", type=int, default=4)
+    given.add_argument("--rounds", type=int, default=3)
+    options = given.parse_args()
+    if options.tiny:
+        options.images, options.rounds = 2, 1
+    model, data = subject(options, "imagenet", "val")
     images = model.batch([model.transform(data.read(item)) for item in data.items[: options.images]])
     view = model.view(lambda: images, range(len(images)), BATCH)
     classes = view.logits.argmax(-1, keepdim=True)

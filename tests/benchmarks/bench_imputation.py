@@ -1,50 +1,45 @@
 """What filling removed pixels costs beside grad-cam's imputer, and how far the two are apart.
 
-    python -m tests.benchmarks.bench_imputation --shared FOLDER [--n 16] [--rounds 5] [--device cuda]
+    python -m tests.benchmarks.bench_imputation (--shared FOLDER | --tiny) [--n 16] [--rounds 5] [--device cuda]
 
 The regions are the most relevant pixels of Grad-CAM maps of a ResNet-50, for real photographs and the class it sees.
 Both fill the same images in one process, in turn; the fastest of several rounds counts for each, since other work on
 the machine only ever adds. grad-cam's noise is set to 0, so that the two should agree; it always runs on the CPU.
 """
 
-import argparse
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 from torch import Tensor
 
-from salcheck.inputs.opening import open_data
+from salcheck.datasets import Dataset
 from salcheck.maps.ranking import top_set, upsample
 from salcheck.methods import parse_method
-from salcheck.network.loading import load_model
 from salcheck.perturb.imputation import impute
+from tests.benchmarks.subject import parser, subject
 
 PERCENTS = (5, 25, 50, 75, 90)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shared", type=Path, required=True)
-    parser.add_argument("--n", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
-    if not options.shared.is_dir():
-        raise SystemExit(f"no folder {options.shared}: the benchmark needs real weights and photographs")
-    images, maps = photographs(options.shared, options.n)
+    given = parser(__doc__)
+    given.add_argument("--n", type=int, default=16)
+    given.add_argument("--rounds", type=int, default=5)
+    given.add_argument("--device", default="cpu")
+    options = given.parse_args()
+    if options.tiny:
+        options.n, options.rounds = 2, 1
+    images, maps = photographs(*subject(options, "imagenet", "val"), options.n)
     print(f"{len(images)} photographs, {options.device}, {torch.get_num_threads()} threads, best of {options.rounds}")
     print(f"{'removed':>9}{'salcheck':>12}{'grad-cam':>12}{'ratio':>8}{'largest difference':>22}   (ms per image)")
     for percent in PERCENTS:
         compare(images, top_set(maps, percent)[0], percent, options.rounds, options.device)
 
 
-def photographs(shared: Path, n: int) -> tuple[Tensor, Tensor]:
+def photographs(model: Model, data: Dataset, n: int) -> tuple[Tensor, Tensor]:
     """Images (n, 3, H, W) and their Grad-CAM maps (n, H, W) for the class of the highest score."""
-    model = load_model(f"local-dir:{shared / 'models' / 'resnet50.pqf_in1k'}", device="cpu")
-    data = open_data("imagenet", shared / "photos" / "val", model, 0)
     images = model.batch([model.transform(data.read(item)) for item in data.items[:n]])
     view = model.view(lambda: images, range(len(images)))
     maps = parse_method("gradcam").saliency(view, view.logits.argmax(-1, keepdim=True))

@@ -1,28 +1,25 @@
 """What methods cost beside grad-cam, torch-cam and captum: one process, the same ResNet-50, photographs and layer.
 
-    python -m tests.benchmarks.bench_methods --shared FOLDER [--only closed,scorecam,...]
+    python -m tests.benchmarks.bench_methods (--shared FOLDER | --tiny) [--only closed,scorecam,...]
 
 Everything is per image and for its two likeliest classes. Peers run once per class, as their examples do; salcheck
 runs once for both. The fastest of several rounds counts, as many for all; what takes minutes runs once.
 """
 
-import argparse
 import copy
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from salcheck.inputs.opening import open_data
 from salcheck.maps.drift import drift
 from salcheck.maps.ranking import upsample
 from salcheck.methods import parse_method, parse_methods
-from salcheck.network.loading import load_model
 from salcheck.network.model import Model
 from salcheck.references.features import Features
+from tests.benchmarks.subject import parser, subject
 
 CLOSED = (
     "cam,gradcam,gradcampp,hirescam,xgradcam,layercam,eigencam,ablationcam,liftcam,finercam,lafam,case:contrast=logits"
@@ -32,22 +29,18 @@ ROUNDS = 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shared", type=Path, required=True)
-    parser.add_argument("--only", default="closed,diffcam,integratedgradients,scorecam,ablationcam,amp")
-    options = parser.parse_args()
-    if not options.shared.is_dir():
-        raise SystemExit(f"no folder {options.shared}: the benchmark needs real weights and photographs")
+    given = parser(__doc__)
+    given.add_argument("--only", default="closed,diffcam,integratedgradients,scorecam,ablationcam,amp")
+    options = given.parse_args()
     warnings.filterwarnings("ignore")
-    model = load_model(f"local-dir:{options.shared / 'models' / 'resnet50.pqf_in1k'}", device="cpu")
-    data = open_data("imagenet", options.shared / "photos" / "val", model, 0)
-    images = model.batch([model.transform(data.read(item)) for item in data.items[:IMAGES]])
+    model, data = subject(options, "imagenet", "val")
+    images = model.batch([model.transform(data.read(item)) for item in data.items[: 2 if options.tiny else IMAGES]])
     classes = model.logits(images).topk(2).indices
     # The peers get the network as timm gives it: weights that want gradients, PyTorch's default memory format.
     plain = copy.deepcopy(model.net).to(memory_format=torch.contiguous_format).requires_grad_(True)
-    forward = fastest(lambda: model.logits(images)) / IMAGES
+    forward = fastest(lambda: model.logits(images)) / len(images)
     print(f"{model.name}, {torch.get_num_threads()} threads, ms per image for two classes unless said")
-    print(f"bare forward, batch {IMAGES}: {1e3 * forward:.0f}")
+    print(f"bare forward, batch {len(images)}: {1e3 * forward:.0f}")
     parts = {
         "closed": closed,
         "diffcam": diffcam,

@@ -1,13 +1,12 @@
 """What rq1 costs beside a bare forward loop, whether its memory grows, and how long `--help` takes.
 
-    python -m tests.benchmarks.bench_rq1 --shared FOLDER
+    python -m tests.benchmarks.bench_rq1 (--shared FOLDER | --tiny)
 
 Both loops run in one process, in turn, over the same decoded images; the fastest of several rounds counts,
 since other work on the machine only ever adds. The reference of `case` is made beforehand: it is built once
 per model and cached.
 """
 
-import argparse
 import dataclasses
 import resource
 import statistics
@@ -20,9 +19,7 @@ from pathlib import Path
 import torch
 
 from salcheck.datasets import Dataset
-from salcheck.inputs.opening import open_data
 from salcheck.methods import parse_methods
-from salcheck.network.loading import load_model
 from salcheck.network.model import Model
 from salcheck.references import References
 from salcheck.references.confusion import Confusion
@@ -30,29 +27,28 @@ from salcheck.runs import evaluate as engine
 from salcheck.runs.asking import parse_question
 from salcheck.runs.run import Run
 from salcheck.store.results import Store
+from tests.benchmarks.subject import parser, subject
 
 METHODS = ["gradcam,hirescam,layercam,case"]
 BATCH = 8
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shared", type=Path, required=True)
-    parser.add_argument("--n", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--memory", action="store_true", help="only run once and print the peak memory in MiB")
-    options = parser.parse_args()
-    if not options.shared.is_dir():
-        raise SystemExit(f"no folder {options.shared}: the benchmark needs real weights and photographs")
-    model = load_model(f"local-dir:{options.shared / 'models' / 'resnet50.pqf_in1k'}", device="cpu")
-    photographs = open_data("folder", options.shared / "photos" / "reference", model, 0)
+    given = parser(__doc__)
+    given.add_argument("--n", type=int)
+    given.add_argument("--rounds", type=int)
+    given.add_argument("--memory", action="store_true", help="only run once and print the peak memory in MiB")
+    options = given.parse_args()
+    n, rounds = (4, 1) if options.tiny else (64, 5)
+    n, rounds = options.n or n, options.rounds or rounds
+    model, photographs = subject(options, "folder", "reference")
     if options.memory:
-        ask(make_run(model, photographs, options.n))
+        ask(make_run(model, photographs, n))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
         return
-    speed(model, photographs, options.n, options.rounds)
-    memory(options.shared)
-    start_up()
+    speed(model, photographs, n, rounds)
+    memory(["--tiny"] if options.tiny else ["--shared", str(options.shared)], n)
+    start_up(1 if options.tiny else 7)
 
 
 def make_run(model: Model, dataset: Dataset, n: int) -> Run:
@@ -72,9 +68,8 @@ def make_run(model: Model, dataset: Dataset, n: int) -> Run:
     )
     N = len(model.labels)
     confusion = Confusion(torch.randint(0, 9, (N, N)), torch.rand(N, N), torch.ones(N))
-    return dataclasses.replace(
-        run, methods=engine.with_controls(parse_methods(METHODS)), references=References({"confusion": confusion})
-    )
+    methods = engine.joined(parse_methods(METHODS), run.question)
+    return dataclasses.replace(run, methods=methods, references=References({"confusion": confusion}))
 
 
 def ask(run: Run) -> float:
@@ -111,15 +106,15 @@ def speed(model: Model, photographs: Dataset, n: int, rounds: int) -> None:
     print(f"  ({methods})")
 
 
-def memory(shared: Path) -> None:
-    command = [sys.executable, "-m", "tests.benchmarks.bench_rq1", "--memory", "--shared", str(shared), "--n"]
-    few, many = (int(subprocess.check_output([*command, str(n)])) for n in (64, 640))
-    print(f"peak memory: {few} MiB for 64 images, {many} MiB for 640 ({many / few - 1:+.1%})")
+def memory(where: list[str], n: int) -> None:
+    command = [sys.executable, "-m", "tests.benchmarks.bench_rq1", "--memory", *where, "--n"]
+    few, many = (int(subprocess.check_output([*command, str(count)])) for count in (n, 10 * n))
+    print(f"peak memory: {few} MiB for {n} images, {many} MiB for {10 * n} ({many / few - 1:+.1%})")
 
 
-def start_up() -> None:
+def start_up(rounds: int) -> None:
     times = []
-    for _ in range(7):
+    for _ in range(rounds):
         start = time.perf_counter()
         subprocess.run([Path(sys.executable).parent / "salcheck", "--help"], check=True, stdout=subprocess.DEVNULL)
         times.append(time.perf_counter() - start)

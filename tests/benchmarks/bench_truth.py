@@ -1,6 +1,6 @@
 """Where maps fall on scenes whose truth is known: a table of all methods, for the README.
 
-    python -m tests.benchmarks.bench_truth [--n 100]
+    python -m tests.benchmarks.bench_truth [--n 100 | --tiny]
 
 For two-object scenes each method explains both classes. Own: of the maps that are not blank, the share with more
 mass on the object of their class than on the other. On own, on other, elsewhere: where the positive mass lies, mean
@@ -35,7 +35,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=100)
     parser.add_argument("--methods", default="")
+    parser.add_argument("--tiny", action="store_true", help="two scenes and a few methods: does it run at all?")
     options = parser.parse_args()
+    if options.tiny:
+        options.n, options.methods = 2, "gradcam,case:contrast=logits,diffcam:group=pair,random"
     model = load_model("scenes", device="cpu")
     items = scenes.open_dataset(None, model.labels, 0).items
     if options.n > len(items) - HELD_OUT:

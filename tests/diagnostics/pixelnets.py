@@ -8,6 +8,9 @@ from torch import Tensor
 from salcheck.network.labels import Labels
 from salcheck.network.view import FEATURES, View
 
+FIRST = torch.tensor([[0]])
+TOPS = torch.tensor([[4], [2], [0]])
+
 
 class PixelNet(torch.nn.Module):
     """Logits (weights * image).sum() and 0: softmax of class 0 is the logistic function of the first.
@@ -51,6 +54,15 @@ def pixel_view(
     return View(
         net, FEATURES, lambda: images, size, seeds or range(len(images)), labels, 8, normalisation=normalisation
     )
+
+
+def pictures(count: int = 3) -> Tensor:
+    """Pictures that are wider than high: a mask the wrong way round does not fit."""
+    return torch.randn(count, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+
+
+def grids(count: int = 3) -> Tensor:
+    return torch.rand(count, 1, 4, 6, generator=torch.Generator().manual_seed(1))
 
 
 def rows(*values: float) -> Tensor:

@@ -46,6 +46,7 @@ def values_of(image, second=TOP.T, first=TOP, **parameters):
     return {name: value.item() for name, value in scores.values.items()}
 
 
+@pytest.mark.oracle
 def test_a_drop_by_hand():
     """Y = 9/10 on the whole, O = 3/4 on the upper half; the second map has nothing to do with the first."""
     found = values_of(halves(LOG3, LOG3))
@@ -105,6 +106,7 @@ def masks_of(maps: torch.Tensor) -> torch.Tensor:
     return ((pixels - low) / (high - low)).float()
 
 
+@pytest.mark.oracle
 def test_equals_a_loop_over_images_with_scipy(real):
     view, classes, gradcam, maps = real
     found = score(view, classes, maps, explain=gradcam.saliency).values
@@ -159,6 +161,7 @@ def test_drop_and_increase_equal_those_of_torchcam(many):
     assert found["increase"].mean().item() == pytest.approx(summary["conf_increase"], abs=1e-6)
 
 
+@pytest.mark.oracle
 def test_drop_and_increase_equal_those_of_grad_cam(many):
     view, classes, masks, found = many
     targets = [ClassifierOutputSoftmaxTarget(u) for u in classes[:, 0].tolist()]

@@ -32,6 +32,7 @@ def by_mean(*means):
     return torch.stack([torch.tensor([[m - 1.0, m + 1.0], [m + 3.0, m - 3.0]]) for m in means])[None].double()
 
 
+@pytest.mark.oracle
 def test_shares_by_hand():
     found = ask(by_mean(0.5, 0.02, 0.006, 0.0005, 0.0, -0.3, 0.045, 0.2))
     shares = {name: 8 * value.item() for name, value in found.values.items()}

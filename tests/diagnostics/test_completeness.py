@@ -67,6 +67,7 @@ def test_class_activation_maps_are_complete_at_a_pooled_linear_head(family, spec
     assert (errors(spec, view) < 1e-5).all()
 
 
+@pytest.mark.oracle
 def test_the_claims_of_cam_and_hirescam_in_plain_numpy(pooled):
     """cam: h w W z; hirescam: W z, with z the means and W the classifier's weights: scores without the bias."""
     view = make_view(pooled, make_images(3, 96))
@@ -139,6 +140,7 @@ def test_who_claims_a_sum():
     assert {name for name in registry.names("methods") if hasattr(parse_method(name).module, "total")} == CLAIM
 
 
+@pytest.mark.oracle
 def test_by_hand_on_2x2(pooled):
     """The map sums to 6: of 8 a quarter is missing, of -8 more than all; a total of 0 has no relative error."""
     view = make_view(pooled, make_images(4, 96))

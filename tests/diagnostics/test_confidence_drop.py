@@ -33,6 +33,7 @@ def corner() -> torch.Tensor:
     return pixels
 
 
+@pytest.mark.oracle
 def test_by_hand():
     """The first row holds ln 9 of a logit of ln 9: without it the softmax falls from 9/10 to 1/2."""
     image = torch.zeros(4, 4)
@@ -93,6 +94,7 @@ def by_hand(view, image: int, u: int, pixels: np.ndarray, size: int, output: str
     return before, after
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("fill", ["mean", "blur", "grey"])
 @pytest.mark.parametrize("output", ["softmax", "logit"])
 def test_equals_a_loop_over_images_levels_and_pixels(real, output, fill):

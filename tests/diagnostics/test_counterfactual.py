@@ -27,26 +27,27 @@ N, P = 3, 4
 
 
 class World:
-    """Images of SIDE x SIDE pixels with P parts each, of N classes in turn, and maps by what an image's pixels say."""
+    """Images of one size (H, W) with P parts each, of N classes in turn, and maps by what an image's pixels say."""
 
-    def __init__(self, points, differences):
+    def __init__(self, points, differences, size=(SIDE, SIDE)):
         """points (B, P, 3), differences (N, N, P)."""
+        self.size = size
         self.points = np.asarray(points, dtype=float)
         B = len(self.points)
         self.items = [Item(str(b), (b % N,)) for b in range(B)]
         parts = Parts(
             [str(p) for p in range(P)], lambda item: self.points[int(item.key)], np.asarray(differences, float)
         )
-        self.dataset = Dataset("made", "", self.items, lambda item: Image.new("RGB", (SIDE, SIDE)), parts=parts)
-        self.images = torch.arange(B).float()[:, None, None, None].expand(-1, 3, SIDE, SIDE).clone()
+        self.dataset = Dataset("made", "", self.items, lambda item: Image.new("RGB", size[::-1]), parts=parts)
+        self.images = torch.arange(B).float()[:, None, None, None].expand(-1, 3, *size).clone()
         self.asked, self.explained = [], []
 
     def view(self, rows):
-        return linear_view(LinearNet(torch.ones(N, 3, SIDE, SIDE)), self.images[rows])
+        return linear_view(LinearNet(torch.ones(N, 3, *self.size)), self.images[rows])
 
     def truth(self, rows):
         items = [self.items[row] for row in rows]
-        return Truth(self.dataset, items, [(SIDE, SIDE)] * len(rows), ToTensor(), torch.device("cpu"))
+        return Truth(self.dataset, items, [self.size[::-1]] * len(rows), ToTensor(), torch.device("cpu"))
 
     def example(self, u):
         self.asked.append(u)
@@ -58,7 +59,7 @@ class World:
         found = []
         for row, pair in zip(rows, classes.tolist(), strict=True):
             generator = torch.Generator().manual_seed(seed + 100 * row + 10 * pair[0] + pair[1])
-            found.append(torch.rand(2, SIDE, SIDE, generator=generator))
+            found.append(torch.rand(2, *self.size, generator=generator))
         return torch.stack(found)
 
     def explain(self, view, classes):
@@ -83,16 +84,17 @@ def random_world(seed=0, B=12):
     return World(points, differences)
 
 
-def one_image(points, differ, other=None):
+def one_image(points, differ, other=None, **more):
     """Image 0 of class 0, whose class differs from class 1 as told; image 1 of class 1."""
     differences = np.zeros((N, N, P))
     differences[0, 1] = differences[1, 0] = differ
-    return World([points, points if other is None else other], differences)
+    return World([points, points if other is None else other], differences, **more)
 
 
 CORNERS = [[0.5, 0.5, 1], [7.5, 0.5, 1], [0.5, 7.5, 1], [7.5, 7.5, 1]]
 
 
+@pytest.mark.oracle
 def test_by_hand():
     """The map falls row by row: the top 1 and 3 pixels hold the first part, 16 the first two, 32 no more."""
     world = one_image(CORNERS, [1, 0, 1, 0])
@@ -106,6 +108,17 @@ def test_by_hand():
     assert values["f1"].item() == pytest.approx((2 / 3 + 2 / 3 + 1) / 4)
     values = world.score([0], [[0, 1]], falling, percent=(100 * 7 / 64, 100 * 8 / 64)).values
     assert values["precision_at"][0].tolist() == [1, 0.5]  # the second part is the eighth pixel
+
+
+def test_by_hand_on_a_picture_that_is_wider_than_high():
+    """Of 128 pixels, row by row: the parts are the first, the 16th and the 113th; one lies beyond the picture."""
+    places = [[0.5, 0.5, 1], [15.5, 0.5, 1], [0.5, 7.5, 1], [99, 99, 1]]
+    world = one_image(places, [1, 0, 1, 1], size=(8, 16))
+    falling = torch.arange(128, 0, -1.0).view(1, 1, 8, 16).expand(1, 2, -1, -1)
+    percent = tuple(100 * size / 128 for size in (15, 16, 112, 113))
+    values = world.score([0], [[0, 1]], falling, percent=percent).values
+    assert values["precision_at"][0].tolist() == pytest.approx([1, 1 / 2, 1 / 2, 2 / 3])
+    assert values["recall_at"][0].tolist() == [0.5, 0.5, 0.5, 1]
 
 
 def test_f1_is_0_and_precision_no_number_where_no_part_is_marked():
@@ -165,6 +178,7 @@ def overlap(first, second, both):
     return len(q & c) / len(q | c) if q and c else np.nan
 
 
+@pytest.mark.oracle
 def test_equals_a_count_in_plain_python():
     world = random_world()
     rows = list(range(12))

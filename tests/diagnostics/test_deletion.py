@@ -7,32 +7,16 @@ import torch
 import torch.nn.functional as F
 
 from salcheck.diagnostics import deletion
-from salcheck.diagnostics.deletion import check
-from salcheck.errors import SalcheckError
-from salcheck.maps.notes import Kind, Note
-from salcheck.perturb.answers import Memory
 from tests.diagnostics.memories import with_memory
-from tests.diagnostics.pixelnets import BETWEEN, CELL, pixel_view, rows, two_cells
+from tests.diagnostics.pixelnets import FIRST, TOPS, grids, pictures, pixel_view, rows
 from tests.nets import make_images, make_net, make_view
 
 score = with_memory(deletion.score)
-
-FIRST = torch.tensor([[0]])
-TOPS = torch.tensor([[4], [2], [0]])
 
 
 @pytest.fixture(scope="module")
 def net():
     return make_net("test_resnet")
-
-
-def pictures(count: int = 3) -> torch.Tensor:
-    """Pictures that are wider than high: a mask the wrong way round does not fit."""
-    return torch.randn(count, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-
-
-def grids(count: int = 3) -> torch.Tensor:
-    return torch.rand(count, 1, 4, 6, generator=torch.Generator().manual_seed(1))
 
 
 def by_a_loop(net, image, grid, u, steps, canvas, output="softmax"):
@@ -49,6 +33,7 @@ def by_a_loop(net, image, grid, u, steps, canvas, output="softmax"):
     return curve, sum((a + b) / 2 / steps for a, b in itertools.pairwise(curve))
 
 
+@pytest.mark.oracle
 def test_logits_of_a_linear_net_by_hand():
     """Pixels 1...16: without the largest 4, 8, 12 they add up to 78, 36, 10. Area (136/2 + 78 + 36 + 10) / 4."""
     images = torch.zeros(1, 3, 4, 4)
@@ -68,6 +53,7 @@ def test_softmax_by_hand():
     assert scores.values["deletion"].item() == pytest.approx((4 / 9 + 4 / 5 + 2 / 3 + 1 / 2 + 1 / 4) / 4)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("output", ["softmax", "logit"])
 def test_equals_a_loop_over_images_and_steps(net, output):
     images, maps = pictures(), grids()
@@ -131,87 +117,6 @@ def test_no_map_is_better_than_that_of_a_linear_net():
     for seed in range(20):
         other = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
         assert score(view, FIRST, other, output="logit").values["deletion"].item() > best
-
-
-def test_each_distinct_image_runs_once_for_all_methods():
-    """S steps are S images: S - 1 between the ends and the canvas. The image itself has run, a canvas runs once."""
-    images, maps = torch.rand(3, 3, 8, 8), torch.rand(3, 1, 8, 8)
-    view = pixel_view(images)
-    assert len(view.logits) == len(images)  # the images themselves have run
-    memory, ran = Memory(), []
-    for one in (maps, maps.clone(), 2 * maps, 1 - maps):
-        before = len(view.net.seen)
-        score(view, FIRST.expand(3, 1), one, steps=5, memory=memory)
-        ran.append(len(view.net.seen) - before)
-    assert ran == [15, 0, 0, 12]  # a new order: four masks of each image, and a canvas that is known
-    assert sum(bool((image == 0).all()) for image in view.net.seen) == 3
-
-
-def test_all_steps_hold_as_many_pixels_to_a_pixel_also_where_most_are_equal():
-    """A map with 60 % of its pixels 0: a threshold would take them all at once."""
-    images = torch.rand(1, 3, 20, 30) + 1
-    maps = torch.rand(1, 1, 20, 30)
-    maps[maps < maps.quantile(0.6)] = 0
-    for ties in ("random", "position"):
-        view = pixel_view(images)
-        score(view, FIRST, maps, steps=20, ties=ties)
-        gone = [int((image[0] == 0).sum()) for image in view.net.seen]
-        assert gone == [0, *range(30, 601, 30)]
-
-
-def test_ties_by_position_go_row_by_row():
-    images = torch.ones(1, 3, 4, 6)
-    maps = torch.zeros(1, 1, 4, 6)
-    maps[..., -1, -1] = 1
-    view = pixel_view(images)
-    score(view, FIRST, maps, steps=2, ties="position")
-    expected = torch.ones(24)
-    expected[:11] = expected[23] = 0
-    assert view.net.seen[1][0].flatten().tolist() == expected.tolist()
-
-
-def test_cells_rank_as_a_whole_with_native_ranking():
-    for ranking, gone in (("native", CELL), ("upsampled", BETWEEN)):
-        view = pixel_view(torch.ones(1, 3, 8, 8))
-        score(view, FIRST, two_cells(), steps=16, ranking=ranking)
-        assert (view.net.seen[1][0] == 0).nonzero().tolist() == gone
-
-
-@pytest.mark.parametrize("fill", ["mean", "blur"])
-def test_a_batch_equals_its_images_one_by_one(net, fill):
-    images, maps = pictures(), grids()
-    together = score(make_view(net, images), TOPS, maps, steps=4, fill=fill).values
-    for b in range(3):
-        view = make_view(net, images[b : b + 1], seeds=[b])
-        alone = score(view, TOPS[b : b + 1], maps[b : b + 1], steps=4, fill=fill).values
-        for name, value in alone.items():
-            assert value.allclose(together[name][b : b + 1], atol=1e-5)
-
-
-def test_halving_the_chunks_for_want_of_memory_changes_nothing():
-    images, maps = torch.rand(3, 3, 8, 8), torch.rand(3, 1, 8, 8)
-    views = pixel_view(images), pixel_view(images, most=2)
-    found = [score(view, FIRST.expand(3, 1), maps).values for view in views]
-    for name, value in found[0].items():
-        assert value.equal(found[1][name])
-
-
-def test_a_map_that_ranks_nothing_has_no_score():
-    images = torch.rand(3, 3, 8, 8)
-    maps = torch.rand(3, 1, 8, 8)
-    maps[0] = 0
-    maps[1, 0, 2, 2] = math.nan
-    scores = score(pixel_view(images), FIRST.expand(3, 1), maps, steps=3)
-    assert scores.notes == [Note(Kind.BLANK, "no positive value"), Note(Kind.BLANK, "not finite"), None]
-    for value in scores.values.values():
-        assert value[:2].isnan().all()
-        assert value[2].isfinite().all()
-
-
-def test_a_curve_takes_a_step():
-    check(steps=1)
-    with pytest.raises(SalcheckError, match="steps=0"):
-        check(steps=0)
 
 
 def test_square_images_of_real_size_have_levels_for_every_point(net):

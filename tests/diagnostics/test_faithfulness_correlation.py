@@ -20,6 +20,7 @@ def correlation(view, classes, maps, **parameters):
     return score(view, classes, maps, **parameters).values["correlation"]
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("output", ["logit", "softmax"])
 def test_equals_scipy_in_a_plain_loop(output):
     view, classes, maps = resnet_view(), torch.tensor([[2], [5]]), random_maps(2, 1, 5, 7)
@@ -39,6 +40,7 @@ def test_equals_scipy_in_a_plain_loop(output):
         assert found[b].item() == pytest.approx(scipy.stats.pearsonr(sums, falls).statistic, abs=1e-4)
 
 
+@pytest.mark.oracle
 def test_by_hand_on_4x4(monkeypatch):
     """The map says 1, 2, 3 of three pixels, and the score falls by 1, 3, 2: correlation 1 / 2."""
     weights, maps = torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 4, 4)

@@ -73,6 +73,7 @@ def resnet_view():
     return make_view(make_net("test_resnet"), make_images(2, 56, seed=3)[:, :, 8:48])
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("perturbation", ["squares", "noise"])
 @pytest.mark.parametrize("scale", ["signed", "none"])
 def test_equals_captum_on_the_same_changes(perturbation, scale):
@@ -101,6 +102,7 @@ def test_equals_captum_on_the_same_changes(perturbation, scale):
     np.testing.assert_allclose(found["infidelity"], expected, rtol=1e-4)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("output", ["logit", "softmax"])
 def test_is_what_least_squares_leaves(output):
     view, classes, maps = resnet_view(), torch.tensor([[2], [5]]), random_maps(2, 1, 40, 56).abs()
@@ -118,6 +120,7 @@ def test_is_what_least_squares_leaves(output):
         assert found[b].item() == pytest.approx(rest.item() / 15, rel=1e-4)
 
 
+@pytest.mark.oracle
 def test_by_hand_on_4x4(monkeypatch):
     """The score falls by 4 and by 1; the map says 4 and 3."""
     view = make_view(Linear(torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(1, 3, 4, 4)), torch.ones(1, 3, 4, 4))

@@ -8,18 +8,11 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
 from salcheck.diagnostics import deletion, insertion
-from salcheck.diagnostics.insertion import check
-from salcheck.errors import SalcheckError
-from salcheck.maps.notes import Kind, Note
-from salcheck.perturb.answers import Memory
 from tests.diagnostics.memories import with_memory
-from tests.diagnostics.pixelnets import BETWEEN, CELL, pixel_view, rows, two_cells
+from tests.diagnostics.pixelnets import FIRST, TOPS, grids, pictures, pixel_view, rows
 from tests.nets import make_net, make_view
 
 score = with_memory(insertion.score)
-
-FIRST = torch.tensor([[0]])
-TOPS = torch.tensor([[4], [2], [0]])
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +20,7 @@ def net():
     return make_net("test_resnet")
 
 
-def pictures(count: int = 3) -> torch.Tensor:
-    return torch.randn(count, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-
-
-def grids(count: int = 3) -> torch.Tensor:
-    return torch.rand(count, 1, 4, 6, generator=torch.Generator().manual_seed(1))
-
-
+@pytest.mark.oracle
 def test_logits_of_a_linear_net_by_hand():
     """Pixels 1...16: the largest 4, 8, 12 of them add up to 58, 100, 126. Area (58 + 100 + 126 + 136/2) / 4."""
     images = torch.zeros(1, 3, 4, 4)
@@ -54,6 +40,7 @@ def test_softmax_by_hand():
     assert scores.values["insertion"].item() == pytest.approx((1 / 4 + 2 / 3 + 4 / 5 + 8 / 9 + 4 / 9) / 4)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("output", ["softmax", "logit"])
 def test_equals_a_loop_over_images_and_steps_onto_a_blurred_canvas(net, output):
     """The canvas is SciPy's Gaussian of 5 % of the shorter side, 3.2 pixels; one image, one step at a time."""
@@ -99,83 +86,3 @@ def test_the_right_map_is_better_than_its_negative():
     right = images.sum(1, keepdim=True)
     areas = [score(pixel_view(images), FIRST, maps, fill="mean").values["insertion"].item() for maps in (right, -right)]
     assert areas[0] > 0.5 > areas[1]
-
-
-def test_each_distinct_image_runs_once_for_all_methods():
-    """S steps are S images: the canvas and S - 1 between it and the image, which has run."""
-    images, maps = torch.rand(3, 3, 8, 8), torch.rand(3, 1, 8, 8)
-    view = pixel_view(images)
-    assert len(view.logits) == len(images)  # the images themselves have run
-    memory, ran = Memory(), []
-    for one in (maps, maps.clone(), 2 * maps, 1 - maps):
-        before = len(view.net.seen)
-        score(view, FIRST.expand(3, 1), one, steps=5, fill="mean", memory=memory)
-        ran.append(len(view.net.seen) - before)
-    assert ran == [15, 0, 0, 12]
-    assert sum(bool((image == 0).all()) for image in view.net.seen) == 3
-
-
-def test_all_steps_hold_as_many_pixels_to_a_pixel_also_where_most_are_equal():
-    images = torch.rand(1, 3, 20, 30) + 1
-    maps = torch.rand(1, 1, 20, 30)
-    maps[maps < maps.quantile(0.6)] = 0
-    for ties in ("random", "position"):
-        view = pixel_view(images)
-        score(view, FIRST, maps, steps=20, ties=ties, fill="mean")
-        there = [int((image[0] != 0).sum()) for image in view.net.seen]
-        assert there == [600, *range(0, 600, 30)]  # the image itself runs first
-
-
-def test_ties_by_position_go_row_by_row():
-    images = torch.ones(1, 3, 4, 6)
-    maps = torch.zeros(1, 1, 4, 6)
-    maps[..., -1, -1] = 1
-    view = pixel_view(images)
-    score(view, FIRST, maps, steps=2, ties="position", fill="mean")
-    expected = torch.zeros(24)
-    expected[:11] = expected[23] = 1
-    assert view.net.seen[2][0].flatten().tolist() == expected.tolist()
-
-
-def test_cells_rank_as_a_whole_with_native_ranking():
-    for ranking, there in (("native", CELL), ("upsampled", BETWEEN)):
-        view = pixel_view(torch.ones(1, 3, 8, 8))
-        score(view, FIRST, two_cells(), steps=16, ranking=ranking, fill="mean")
-        assert view.net.seen[2][0].nonzero().tolist() == there
-
-
-@pytest.mark.parametrize("fill", ["mean", "blur"])
-def test_a_batch_equals_its_images_one_by_one(net, fill):
-    images, maps = pictures(), grids()
-    together = score(make_view(net, images), TOPS, maps, steps=4, fill=fill).values
-    for b in range(3):
-        view = make_view(net, images[b : b + 1], seeds=[b])
-        alone = score(view, TOPS[b : b + 1], maps[b : b + 1], steps=4, fill=fill).values
-        for name, value in alone.items():
-            assert value.allclose(together[name][b : b + 1], atol=1e-5)
-
-
-def test_halving_the_chunks_for_want_of_memory_changes_nothing():
-    images, maps = torch.rand(3, 3, 8, 8), torch.rand(3, 1, 8, 8)
-    views = pixel_view(images), pixel_view(images, most=2)
-    found = [score(view, FIRST.expand(3, 1), maps).values for view in views]
-    for name, value in found[0].items():
-        assert value.equal(found[1][name])
-
-
-def test_a_map_that_ranks_nothing_has_no_score():
-    images = torch.rand(3, 3, 8, 8)
-    maps = torch.rand(3, 1, 8, 8)
-    maps[0] = 1
-    maps[1, 0, 2, 2] = math.inf
-    scores = score(pixel_view(images), FIRST.expand(3, 1), maps, steps=3)
-    assert scores.notes == [Note(Kind.BLANK, "constant"), Note(Kind.BLANK, "not finite"), None]
-    for value in scores.values.values():
-        assert value[:2].isnan().all()
-        assert value[2].isfinite().all()
-
-
-def test_a_curve_takes_a_step():
-    check(steps=1)
-    with pytest.raises(SalcheckError, match="steps=-1"):
-        check(steps=-1)

@@ -55,6 +55,7 @@ def test_a_map_of_what_is_odd_finds_every_pixel_of_it(view, plant):
     assert values["area"].tolist() == pytest.approx(plants.plant(view, plant, 0.02).masks.float().mean((1, 2)).tolist())
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("plant", KINDS)
 @pytest.mark.parametrize("method", [layercam, gradxinput])
 def test_equals_scikit_learn_and_plain_numpy(net, view, plant, method):

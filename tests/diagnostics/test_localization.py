@@ -59,6 +59,7 @@ def test_a_perfect_map_has_everything_and_its_inverse_the_least():
     assert found["iou_wsol"][1] == pytest.approx(area)  # the rest surrounds it: its box is the picture
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("side", [7, SIDE])
 def test_every_rule_is_what_two_libraries_say_of_the_upsampled_map(side):
     maps, truth = noise(6, side), marked([[BOX]] * 6, (SIDE, SIDE))

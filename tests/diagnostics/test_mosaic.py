@@ -55,6 +55,7 @@ def test_perfect_maps_swapped_maps_and_one_map_for_all(grid):
     assert found.values["chance"].tolist() == pytest.approx([1 / M] * 3)
 
 
+@pytest.mark.oracle
 def test_shares_by_hand():
     maps = torch.zeros(1, 4, SIDE, SIDE)
     maps[0, 0, 0, 0], maps[0, 0, 0, 12], maps[0, 0, 12, 0] = 3, 4, 1  # 3/8 of it in its cell, 4/8 in the second

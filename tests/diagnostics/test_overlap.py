@@ -19,11 +19,21 @@ def by_hand(u: np.ndarray, v: np.ndarray, size: int) -> float:
     return 100 * len(tops[0] & tops[1]) / size
 
 
+@pytest.mark.oracle
 def test_equals_sets_made_by_a_stable_sort_of_pixels(view):
     maps = torch.rand(1, 2, 40, 40, generator=torch.Generator().manual_seed(0))
     for percent in (5, 20, 50):
         expected = by_hand(*maps[0].numpy(), size=round(percent / 100 * 1600))
         assert score(view, CLASSES, maps, percent=percent).values["overlap"].item() == pytest.approx(expected)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("percent", [5, 20])
+def test_equals_them_where_pictures_are_wider_than_high(percent):
+    view = make_view(make_net("test_resnet"), make_images(count=1, side=64)[:, :, :40])
+    maps = torch.rand(1, 2, 40, 64, generator=torch.Generator().manual_seed(0))
+    expected = by_hand(*maps[0].numpy(), size=round(percent / 100 * 40 * 64))
+    assert score(view, CLASSES, maps, percent=percent).values["overlap"].item() == pytest.approx(expected)
 
 
 def test_a_map_agrees_with_itself_and_with_its_double(view):

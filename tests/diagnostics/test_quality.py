@@ -109,6 +109,7 @@ class InNumpy:
         }
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(
     ("fill", "calibrate_on", "mode", "output"),
     [
@@ -140,6 +141,7 @@ def test_equals_the_formula(linear, fill, calibrate_on, mode, output):
     assert any(here != elsewhere for _, here, elsewhere in taken)
 
 
+@pytest.mark.oracle
 def test_a_case_by_hand():
     """One row of pixels that speak for the class or against it, under a map that ranks them 1, 2, 3, 4 by column."""
     images = torch.ones(1, 3, 4, 4)

@@ -38,6 +38,7 @@ def changed(view) -> list[torch.Tensor]:
     return [(image != view.images[0]).any(0) for image in view.net.seen[1:]]
 
 
+@pytest.mark.oracle
 def test_one_pixel_by_hand():
     """4x4 pixels, the most relevant one imputed from a direct neighbour of 6 and a diagonal one of 12: 6/6 + 12/12."""
     images = torch.zeros(1, 3, 4, 4)
@@ -63,6 +64,7 @@ def test_images_are_those_of_grad_cam_up_to_its_noise():
         assert image.allclose(impute(images[0], kept), atol=2e-3)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("output", ["softmax", "logit"])
 def test_scores_are_those_of_a_loop_with_grad_cams_imputer(net, output):
     images, maps = pictures(), maps_of()
@@ -170,6 +172,8 @@ def test_noise_is_on_imputed_pixels_alone_and_as_large_as_said():
             assert (field[0] != 0).sum() == 1200
             assert field[field != 0].std().item() == pytest.approx(noise, rel=0.05)
             assert field[field != 0].mean().item() == pytest.approx(0, abs=0.1 * noise)
+            drawn = noise * torch.randn(3, 60, 80, generator=torch.Generator().manual_seed(3))
+            assert field[field != 0].allclose(drawn[field != 0], atol=1e-4)
 
 
 def test_noise_of_pixels_is_divided_by_the_deviation_of_each_channel():

@@ -54,6 +54,7 @@ def ask(model, others, method, count=4, frozen=None, following=following):
     return score(view_of(model.net, count), classes, maps, subjects=seen(others, method, frozen, count), **beside)
 
 
+@pytest.mark.oracle
 def test_likeness_is_that_of_scipy_with_the_map_of_the_same_class(model, others):
     found = ask(model, others, layercam.saliency)
     own = layercam.saliency(view_of(model.net), CLASSES)[:, 0].numpy()
@@ -261,12 +262,24 @@ def test_labels_are_asked_only_where_a_model_is_named(model, others, tmp_path):
     assert values["spearman_abs_labels"].shape == values["ssim_labels"].shape == (4,)
     assert values["spearman_abs_labels"].allclose(torch.ones(4), atol=1e-3)  # the same weights in both files
     assert values["spearman_abs"].shape == values["spearman_abs_independent"].shape == (4, 2)
+    turned = ask(model, given, layercam.saliency, frozen=lambda *given: layercam.saliency(*given).flip(-1)).values
+    assert turned["spearman_labels"].equal(values["spearman_labels"])  # by references of the shuffled model's own
     asked = ask(model, others, layercam.saliency).values
     labels = {f"{name}_labels" for name in sanity.MEASURES}
     assert set(values) == set(QUESTIONS["sanity"].metrics)
     assert set(asked) == set(QUESTIONS["sanity"].metrics) - labels
     with pytest.raises(SalcheckError, match="another network"):
         subjects(here, shuffled=save_model(tmp_path / "other", classes=5, side=64))
+
+
+def test_a_map_of_one_absolute_value_has_its_other_likenesses():
+    trained = torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(0))
+    signs = torch.ones(1, 4, 4)
+    signs[0, ::2] = -1
+    absolute, signed, similar = sanity._likeness(trained, (16, 16))(signs)
+    assert absolute.isnan().all()
+    assert signed.item() == pytest.approx(spearmanr(trained.flatten(), signs.flatten()).statistic, abs=1e-6)
+    assert similar.isfinite().all()
 
 
 @pytest.mark.parametrize("typed", ["parts=1", "parts=-2", "draw=-1"])

@@ -39,6 +39,7 @@ def test_perfect_maps_swapped_maps_and_maps_of_the_whole():
     assert found["auprc"].tolist() == pytest.approx([1, (16 / 256 + 24 / 256) / 2, (16 / 40 + 24 / 40) / 2])
 
 
+@pytest.mark.oracle
 def test_shares_by_hand():
     """The first map has 2 on its own, 1 on the other, 5 elsewhere; the second 3, none and 1, and a negative value."""
     maps = torch.zeros(1, 2, SIDE, SIDE)
@@ -67,6 +68,7 @@ def test_noise_is_half_right_on_average_and_earns_the_areas():
     assert found["most"].mean().item() == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.oracle
 def test_average_precision_is_scikit_learns_and_ranks_negative_values():
     maps = torch.randn(1, 2, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
     found = asked(maps, [[LEFT, RIGHT]]).values["auprc"].item()

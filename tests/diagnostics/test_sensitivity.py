@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from salcheck.diagnostics._sampled import seeds
 from salcheck.diagnostics.sensitivity import score
 from salcheck.errors import SalcheckError
 from salcheck.maps.notes import Kind, Note
@@ -35,6 +36,7 @@ class Recorded:
         return self.saliency(view, classes)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("method", [layercam, gradxinput])
 def test_equals_captum_on_the_same_disturbed_images(net, method):
     view, explain = view_of(net), Recorded(method.saliency)
@@ -76,6 +78,7 @@ def test_largest_and_mean_in_plain_numpy(net):
         )
 
 
+@pytest.mark.oracle
 def test_by_hand_on_2x2(net):
     """(3, 4, 0, 0) becomes (3, 4, 0, 12): 12 / 5; the sign and the scale of a map do not matter."""
     own = torch.tensor([[3.0, 4.0], [0.0, 0.0]]).expand(3, 1, 2, 2)
@@ -97,6 +100,8 @@ def test_disturbed_images_stay_in_the_ball_and_are_those_of_all_methods(net):
     assert 0.0199 < noise.max() < 0.02001
     assert -0.02001 < noise.min() < -0.0199
     assert abs(noise.mean()) < 2e-4
+    drawn = [torch.rand(noise[0].shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds(view, 5)]
+    assert noise.allclose(0.02 * (2 * torch.stack(drawn) - 1), atol=1e-5)
     assert len(noise.flatten(1)[:, :4].unique(dim=0)) == 15
 
 

@@ -62,6 +62,7 @@ def test_maps_that_stay_where_they_are_agree_only_where_nothing_moves(view):
     assert moved["spearman"].abs().max() < 0.1
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "zoom"])  # interpolated: see tests/test_augment.py
 @pytest.mark.parametrize("method", [layercam, gradxinput])
 def test_equals_plain_numpy(net, view, name, method):
@@ -179,6 +180,13 @@ def test_out_of_memory_changes_nothing(view):
     assert sizes == [3, 3, 2, 1]  # of eight, of four, of two
     for name, values in plain.values.items():
         torch.testing.assert_close(values, found.values[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_every_change_is_a_level(view):
+    maps = layercam.saliency(view, CLASSES)
+    found = score(view, CLASSES, maps, changes=("flip", "blur", "shift"), explain=layercam.saliency)
+    assert list(found.levels) == [1, 2, 3]
+    assert found.values["shared"].shape == (3, 3)
 
 
 def test_the_command_line_reads_changes_and_names_the_levels():

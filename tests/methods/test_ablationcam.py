@@ -10,11 +10,6 @@ from tests.nets import make_images, make_net, make_view
 CLASSES = torch.tensor([[0, 3], [1, 6], [5, 5]])
 
 
-@pytest.fixture(scope="module")
-def images():
-    return make_images(side=96)
-
-
 def in_the_package(net, layer, images, classes):
     """Raw maps (B, M, h, w) of the grad-cam package, times s_u, which it divides by."""
     with warnings.catch_warnings():
@@ -50,6 +45,7 @@ def one_by_one(net, layer, images, classes):
     return torch.stack(falls, dim=2).float()
 
 
+@pytest.mark.oracle
 def test_equals_the_grad_cam_package_where_activations_are_not_negative(images):
     net = make_net("test_resnet")
     expected = in_the_package(net, "layer2", images, CLASSES)
@@ -58,6 +54,7 @@ def test_equals_the_grad_cam_package_where_activations_are_not_negative(images):
     assert torch.allclose(maps, expected, atol=1e-5 * float(expected.max()))
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(("name", "layer"), [("test_resnet", "layer3.0.conv2"), ("test_convnext", "stages.3")])
 def test_weights_are_what_the_logits_lose(name, layer):
     net, images = make_net(name), make_images(side=64)

@@ -60,6 +60,7 @@ def test_it_does_not_fit_elsewhere():
     assert "one linear layer" in cam.unfit(model(make_net("test_vit")))
 
 
+@pytest.mark.oracle
 def test_the_mean_of_a_map_and_the_bias_are_the_logit(scenes_model):
     """The paper's score is the sum of its map: the forward pass itself is the oracle."""
     view = make_view(scenes_model.net, make_images(side=scenes_model.size[0]))
@@ -70,6 +71,15 @@ def test_the_mean_of_a_map_and_the_bias_are_the_logit(scenes_model):
     assert maps.min() < 0 < maps.max()  # signed
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_claimed_total_is_the_sum_of_the_map(bias):
+    net = make_net("test_resnet")
+    net.fc.bias = torch.nn.Parameter(torch.linspace(-3, 4, 7), requires_grad=False) if bias else None
+    view = make_view(net, make_images(side=96))
+    assert torch.allclose(cam.total(view, CLASSES), cam.saliency(view, CLASSES).sum(dim=(-2, -1)), atol=1e-4)
+
+
+@pytest.mark.oracle
 def test_it_is_grad_cam_times_the_positions_at_its_head():
     view = make_view(make_net("densenet121"), make_images(side=96))
     h, w = view.acts.shape[-2:]

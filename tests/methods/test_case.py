@@ -10,20 +10,8 @@ from salcheck.errors import SalcheckError
 from salcheck.methods import case, finercam, gradcam, parse_method
 from salcheck.network.labels import Labels
 from salcheck.references.confusion import Confusion
-from tests.nets import make_images, make_net, make_view
-
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
-LAYER = "layer3.0.conv2"
-
-
-@pytest.fixture(scope="module")
-def net():
-    return make_net("test_resnet")
-
-
-@pytest.fixture(scope="module")
-def images():
-    return make_images(side=96)
+from tests.methods.conftest import CLASSES, LAYER
+from tests.nets import make_images, make_view
 
 
 def confusion(pairs: dict[tuple[int, int], int], N: int = 7) -> dict[str, Confusion]:
@@ -42,6 +30,7 @@ def in_numpy(acts, grads, u, contrast):
     return np.maximum(np.tensordot(g_perp, A, axes=1), 0)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_equals_the_formula(net, images, k):
     view = make_view(net, images, LAYER)
@@ -188,6 +177,7 @@ def whole_in_numpy(acts, grads, u, contrast):
     return np.maximum((g_perp * A).sum(axis=0), 0), g_perp
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("k", [1, 3])
 def test_unpooled_equals_the_formula_with_positions(net, images, k):
     view = make_view(net, images, LAYER)
@@ -241,6 +231,7 @@ def test_negative_dots_are_those_of_the_gradients_that_are_projected(net, images
     assert torch.equal(facts[1][others], ((every * every[:, 3:4]).flatten(2).sum(-1) < 0)[others])
 
 
+@pytest.mark.oracle
 def test_difference_equals_the_formula(net, images):
     view = make_view(net, images, LAYER)
     every = view.grads(torch.arange(7).expand(3, 7)).double().numpy().mean(axis=(-2, -1))

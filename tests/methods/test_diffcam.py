@@ -18,10 +18,9 @@ from salcheck.network.labels import Labels
 from salcheck.references import build
 from salcheck.references.features import Features, read
 from tests.held_out import held_out
+from tests.methods.conftest import CLASSES, LAYER
 from tests.nets import make_images, make_net, make_view
 
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
-LAYER = "layer3.0.conv2"
 C = 48
 FEW, MANY = 21, 140  # references, fewer or more than channels
 
@@ -91,6 +90,7 @@ def weights(view, spec, reference):
 # The formula, for each group of references and each matrix
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("matrix", ["full", "diagonal", "identity"])
 @pytest.mark.parametrize("count", [FEW, MANY])
 def test_equals_the_formula_over_the_images_of_a_folder(view, count, matrix):
@@ -99,6 +99,7 @@ def test_equals_the_formula_over_the_images_of_a_folder(view, count, matrix):
     expect(view, maps, lambda b, u: given["features"].values, matrix=matrix, alpha=0.01)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("matrix", ["full", "diagonal"])
 @pytest.mark.parametrize("count", [FEW, MANY])
 def test_equals_the_formula_over_all_others_and_over_the_same_class(view, count, matrix):
@@ -111,6 +112,7 @@ def test_equals_the_formula_over_all_others_and_over_the_same_class(view, count,
     expect(view, maps, lambda b, u: values[labels == u], matrix=matrix)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("count", [FEW, MANY])
 def test_equals_the_formula_over_named_classes_whichever_is_explained(view, count):
     given = reference(count)
@@ -119,6 +121,7 @@ def test_equals_the_formula_over_named_classes_whichever_is_explained(view, coun
     expect(view, maps, lambda b, u: values[(labels == 4) | (labels == 6)])
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("matrix", ["full", "diagonal", "identity"])
 @pytest.mark.parametrize("spec", ["k=3", "k=3,own=true", "k=100", "k=4,metric=cosine"])
 def test_equals_the_formula_over_the_nearest_class_means(view, spec, matrix):
@@ -195,6 +198,9 @@ def test_the_mean_of_the_centred_map_is_the_squared_distance(view, spec):
     maps, centred = (maps_of(view, f"{spec},centred={flag}", given) for flag in ("false", "true"))
     distance = facts_of(view, spec, given)["squared_distance"]
     assert torch.allclose(centred.mean((-2, -1)).double(), distance, rtol=1e-4)
+    found = parse_method(f"{spec},centred=true")
+    claimed = found.module.total(view, CLASSES, **found.parameters, reference=given)
+    assert torch.allclose(centred.sum((-2, -1)).double(), claimed, rtol=1e-4)
     apart = maps - centred
     assert (apart.amax((-2, -1)) - apart.amin((-2, -1)) < 1e-4 * maps.abs().amax((-2, -1))).all()
     assert apart.abs().max() > 0.01 * maps.abs().max()

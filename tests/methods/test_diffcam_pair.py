@@ -5,10 +5,9 @@ import torch
 
 from salcheck.errors import SalcheckError
 from salcheck.references.features import Features
-from tests.methods.test_diffcam import CLASSES, MANY, C, facts_of, maps_of, reference
+from tests.methods.conftest import CLASSES, LAYER
+from tests.methods.test_diffcam import MANY, C, facts_of, maps_of, reference
 from tests.nets import make_images, make_net, make_view
-
-LAYER = "layer3.0.conv2"
 
 
 @pytest.fixture(scope="module")

@@ -8,21 +8,9 @@ import torch
 from salcheck.methods import difference, finercam, parse_method
 from salcheck.methods._rivals import rivals
 from salcheck.network.labels import Labels
+from tests.methods.conftest import CLASSES, LAYER
 from tests.methods.peers import peer_maps
-from tests.nets import make_images, make_net, make_view
-
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
-LAYER = "layer3.0.conv2"
-
-
-@pytest.fixture(scope="module")
-def net():
-    return make_net("test_resnet")
-
-
-@pytest.fixture(scope="module")
-def images():
-    return make_images(side=96)
+from tests.nets import make_view
 
 
 def likeliest(view, b, u):
@@ -43,6 +31,7 @@ def test_of_any_other_number_the_rival_is_the_likeliest_other_class(net, images)
     assert len({likeliest(view, b, u) for b in range(3) for u in range(7)}) > 1
 
 
+@pytest.mark.oracle
 def test_equals_the_grad_cam_package_differentiating_the_difference(net, images):
     rival = {(b, u): v for b, (u, v) in enumerate(CLASSES.tolist())}
     rival |= {(b, v): u for b, (u, v) in enumerate(CLASSES.tolist())}

@@ -6,7 +6,7 @@ import torch
 
 from salcheck.methods import eigencam
 from tests.methods.peers import peer_maps
-from tests.nets import make_images, make_net, make_view
+from tests.nets import make_images, make_view
 
 CLASSES = torch.tensor([[0, 3], [1, 6], [5, 5]])
 # More channels than positions, and the other way round; not negative, and signed.
@@ -23,16 +23,13 @@ def by_svd(product, centred):
     return (found if found @ along > 0 else -found).reshape(product.shape[1:])
 
 
-@pytest.fixture(scope="module")
-def net():
-    return make_net("test_resnet")
-
-
+@pytest.mark.oracle
 @pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize("layer", LAYERS)
 def test_equals_a_full_svd(net, layer, centred):
     view = make_view(net, make_images(side=96), layer)
     maps = eigencam.saliency(view, CLASSES, centred=centred)
+    assert maps.shape == (*CLASSES.shape, *view.acts.shape[-2:])
     for b in range(3):
         expected = by_svd(view.acts[b], centred)
         for m in range(2):

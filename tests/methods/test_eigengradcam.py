@@ -5,14 +5,15 @@ import pytest
 import torch
 
 from salcheck.methods import eigengradcam, hirescam
+from tests.methods.conftest import CLASSES
 from tests.methods.peers import peer_maps
 from tests.methods.test_eigencam import by_svd
 from tests.nets import make_images, make_net, make_view
 
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 NETS = [("test_resnet", 96, "layer3.0.conv2"), ("test_resnet", 96, "layer1.0"), ("test_convnext", 160, "features")]
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize(("name", "side", "layer"), NETS)
 def test_equals_a_full_svd_of_gradient_times_activation(name, side, layer, centred):

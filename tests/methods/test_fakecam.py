@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from salcheck.diagnostics import averagedrop
@@ -5,6 +6,7 @@ from salcheck.methods import fakecam, gradcam
 from tests.nets import make_images, make_net, make_view
 
 
+@pytest.mark.oracle
 def test_one_pixel_is_zero_and_all_others_are_one():
     view = make_view(make_net("test_resnet"), make_images(2, 64))
     maps = fakecam.saliency(view, torch.tensor([[0, 3, 1], [1, 6, 2]]))

@@ -9,21 +9,9 @@ import torch
 from salcheck.errors import SalcheckError
 from salcheck.methods import finercam, gradcam
 from salcheck.network.labels import Labels
+from tests.methods.conftest import CLASSES, LAYER
 from tests.methods.peers import peer_maps
-from tests.nets import make_images, make_net, make_view
-
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
-LAYER = "layer3.0.conv2"
-
-
-@pytest.fixture(scope="module")
-def net():
-    return make_net("test_resnet")
-
-
-@pytest.fixture(scope="module")
-def images():
-    return make_images(side=96)
+from tests.nets import make_view
 
 
 def nearest(logits, u, k):
@@ -31,6 +19,7 @@ def nearest(logits, u, k):
     return sorted((v for v in range(len(logits)) if v != u), key=lambda v: abs(float(logits[v] - logits[u])))[:k]
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(("gamma", "k"), [(1.0, 1), (1.0, 3), (0.6, 3), (0.3, 6)])
 def test_softmax_weights_equal_the_grad_cam_package(net, images, gamma, k):
     from pytorch_grad_cam.utils.model_targets import FinerWeightedTarget
@@ -43,6 +32,7 @@ def test_softmax_weights_equal_the_grad_cam_package(net, images, gamma, k):
     assert torch.allclose(maps, expected, atol=1e-4 * float(expected.max()))
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(("gamma", "k"), [(0.6, 3), (1.0, 1), (0.3, 6)])
 def test_equals_the_formula(net, images, gamma, k):
     view = make_view(net, images, LAYER)

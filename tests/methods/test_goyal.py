@@ -54,6 +54,7 @@ def view_of(family):
     return make_view(net, make_images(2, side), resolve_layer(net, "features"))
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("output", ["softmax", "margin"])
 @pytest.mark.parametrize(("family", "affine"), [("test_resnet", True), ("densenet121", True), ("test_vit2", False)])
 def test_equals_a_loop_over_all_swaps(family, affine, output):

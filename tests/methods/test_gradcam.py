@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from salcheck.methods import gradcam
@@ -7,6 +8,7 @@ from tests.nets import make_images, make_net, make_view
 CLASSES = torch.tensor([[0, 3], [1, 6], [5, 5]])
 
 
+@pytest.mark.oracle
 def test_equals_the_grad_cam_package_at_an_inner_layer():
     net, images = make_net("test_resnet"), make_images(side=96)
     expected = peer_maps("GradCAM", net, "layer3.0.conv2", images, CLASSES).clamp(min=0)

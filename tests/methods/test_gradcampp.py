@@ -23,6 +23,7 @@ def in_numpy(acts, grads):
     return np.maximum(np.tensordot(w, A, axes=1), 0)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("layer", ["layer3.0", "layer2.0.act1", "layer4.0"])
 def test_equals_the_grad_cam_package_after_a_relu(layer):
     net, images = make_net("test_resnet"), make_images(side=96)
@@ -33,6 +34,7 @@ def test_equals_the_grad_cam_package_after_a_relu(layer):
     assert torch.allclose(maps, expected, rtol=1e-3, atol=1e-5 * float(expected.max()))
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(
     ("name", "side", "layer"), [("test_resnet", 96, "layer3.0.conv2"), ("test_convnext", 160, "features")]
 )

@@ -9,6 +9,7 @@ from tests.nets import SIDES, make_images, make_net, make_view
 CLASSES = torch.tensor([[0, 3], [1, 6], [5, 5]])
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_vit"])
 def test_equals_captum_s_saliency(name):
     net, images = make_net(name), make_images(side=SIDES.get(name, 96))

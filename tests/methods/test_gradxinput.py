@@ -5,11 +5,11 @@ from timm.models.vgg import VGG
 from torch import nn
 
 from salcheck.methods import gradxinput
+from tests.methods.conftest import CLASSES
 from tests.nets import SIDES, make_images, make_net, make_view
 
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 
-
+@pytest.mark.oracle
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_vit"])
 def test_equals_captum_s_input_times_gradient(name):
     net, images = make_net(name), make_images(side=SIDES.get(name, 96))
@@ -30,3 +30,4 @@ def test_sums_to_the_score_of_a_relu_network_without_biases():
     scores = view.logits.gather(1, CLASSES)
     assert scores.abs().min() > 0.01
     assert torch.allclose(gradxinput.saliency(view, CLASSES).sum((-2, -1)), scores, rtol=1e-4)
+    assert torch.equal(gradxinput.total(view, CLASSES), scores)

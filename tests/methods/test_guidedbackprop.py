@@ -33,6 +33,7 @@ def by_captum(net, images):
     return torch.stack(grads, 1).abs().amax(2)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("name", ["test_resnet", "densenet121", "vgg"])
 def test_equals_captum_on_relu_networks(name):
     net, images = small_vgg() if name == "vgg" else make_net(name), make_images(side=96)
@@ -42,6 +43,7 @@ def test_equals_captum_on_relu_networks(name):
     assert not torch.allclose(maps, gradient.saliency(view, CLASSES), rtol=0.1)
 
 
+@pytest.mark.oracle
 def test_equals_the_formula_on_a_smooth_activation():
     """s = V gelu(W x): the gradient at the GELU's output is V, and what is left of it goes through GELU' and W."""
     torch.manual_seed(0)

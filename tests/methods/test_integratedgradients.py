@@ -8,11 +8,11 @@ from salcheck.errors import SalcheckError
 from salcheck.methods import integratedgradients
 from salcheck.network.view import FEATURES, View
 from salcheck.perturb.canvas import canvas
+from tests.methods.conftest import CLASSES
 from tests.nets import SIDES, make_images, make_net, make_view
 
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 
-
+@pytest.mark.oracle
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_vit"])
 @pytest.mark.parametrize("baseline", ["mean", "blur", "zero"])
 def test_equals_captum_at_equal_steps(name, baseline):
@@ -34,6 +34,7 @@ def test_sums_to_the_score_s_change_from_the_baseline(baseline):
     assert change.abs().min() > 0.01
     maps = integratedgradients.saliency(view, CLASSES, steps=24, baseline=baseline)
     assert torch.allclose(maps.sum((-2, -1)), change, atol=1e-3)
+    assert torch.allclose(integratedgradients.total(view, CLASSES, baseline=baseline), change, atol=1e-5)
 
 
 def test_one_step_is_exact_for_a_linear_network():

@@ -21,6 +21,7 @@ def test_it_is_cam_with_equal_weights(name):
     assert torch.allclose(lafam.saliency(view, CLASSES), cam.saliency(view, CLASSES), atol=1e-6)
 
 
+@pytest.mark.oracle
 def test_equals_the_mean_in_double_precision():
     view = make_view(make_net("test_resnet"), make_images(side=96), "layer3.0.conv2")
     expected = view.acts.double().numpy().sum(axis=1) / view.acts.shape[1]

@@ -10,9 +10,9 @@ from salcheck.errors import SalcheckError
 from salcheck.methods import hirescam, libracam, parse_method
 from salcheck.network.view import View
 from salcheck.references.library import Library
+from tests.methods.conftest import CLASSES
 from tests.nets import SIDES, make_images, make_net, make_view
 
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 INNER = "layer3.0.conv2"
 POOL, N = 12, 4
 
@@ -27,11 +27,6 @@ def surer(name):
 @pytest.fixture(scope="module")
 def net():
     return surer("test_resnet")
-
-
-@pytest.fixture(scope="module")
-def images():
-    return make_images(side=96)
 
 
 def library_of(net, layer, side=96, gaps=True):
@@ -105,6 +100,7 @@ class InNumpy:
         return cuts[best], len(chosen), best / 10
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(
     ("name", "layer", "parameters"),
     [

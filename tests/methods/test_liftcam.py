@@ -63,6 +63,7 @@ def maps_of(contributions, acts):
     return (contributions.sum(dim=(-2, -1))[..., None, None] * acts[:, None]).sum(dim=2).clamp(min=0)
 
 
+@pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore:Setting forward, backward hooks")
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.ELU])
 def test_equals_deeplift_of_captum_where_two_hidden_layers_follow(activation):
@@ -132,6 +133,7 @@ class Flat(nn.Module):
         return self.forward_head(self.forward_features(images))
 
 
+@pytest.mark.oracle
 def test_at_an_affine_head_weights_are_shap_values():
     torch.manual_seed(0)
     net = Flat().requires_grad_(False)

@@ -4,14 +4,8 @@ from captum.attr import Occlusion
 
 from salcheck.errors import SalcheckError
 from salcheck.methods import occlusion
-from tests.nets import make_images, make_net, make_view
-
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
-
-
-@pytest.fixture(scope="module")
-def net():
-    return make_net("test_resnet")
+from tests.methods.conftest import CLASSES
+from tests.nets import make_images, make_view
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +13,7 @@ def images():
     return make_images(side=84)[..., :56, :]  # 56 high, 84 wide
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(("cells", "steps"), [(7, 2), (7, 1), (2, 7)])
 def test_equals_captum_with_the_same_windows(net, images, cells, steps):
     height, width = 56 // cells, 84 // cells

@@ -3,15 +3,10 @@ import torch
 
 from salcheck.errors import SalcheckError
 from salcheck.methods import other_image, parse_method
-from tests.nets import make_images, make_net, make_view
+from tests.methods.conftest import CLASSES
+from tests.nets import make_images, make_view
 
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 GALLERY = torch.arange(5.0)[:, None, None].expand(5, 4, 4) + torch.rand(4, 4)
-
-
-@pytest.fixture(scope="module")
-def net():
-    return make_net("test_resnet")
 
 
 def drawn(net, seeds, classes=CLASSES, gallery=GALLERY):
@@ -23,6 +18,7 @@ def drawn(net, seeds, classes=CLASSES, gallery=GALLERY):
     return equal.int().argmax(-1)
 
 
+@pytest.mark.oracle
 def test_maps_are_those_of_the_gallery_each_as_often_as_the_others(net):
     classes = torch.arange(7).expand(100, 7)
     counts = drawn(net, range(100), classes).flatten().bincount(minlength=5)

@@ -10,9 +10,8 @@ from timm.models.vgg import VGG
 from torch import nn
 
 from salcheck.methods import relevancecam
+from tests.methods.conftest import CLASSES
 from tests.nets import make_images, make_net, make_view
-
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 
 
 def contrast(classes, N=7):
@@ -46,6 +45,7 @@ def check_pooled_linear_head(view, weight):
             assert got == pytest.approx(expected, abs=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.oracle
 def test_equals_the_formula_at_a_pooled_linear_head(scenes_model):
     net = make_net("test_resnet")
     check_pooled_linear_head(make_view(net, make_images(side=96)), net.fc.weight)
@@ -53,6 +53,7 @@ def test_equals_the_formula_at_a_pooled_linear_head(scenes_model):
     check_pooled_linear_head(view, scenes_model.net.get_classifier().weight)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("norm", [None, nn.BatchNorm2d])
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("layer", ["features", "features.0", "features.2"])
@@ -89,6 +90,7 @@ def back_through(conv, x, R):
     return sum(half * F.conv_transpose2d(share, w, output_padding=lost, **keep) for w, half in halves)
 
 
+@pytest.mark.oracle
 def test_equals_the_rules_by_hand_through_a_residual_block():
     """test_resnet from the end of layer3 up: a block of two convolutions beside a pooled one, and a linear head."""
     net = make_net("test_resnet")

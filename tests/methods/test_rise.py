@@ -7,9 +7,8 @@ from torch import nn
 
 from salcheck.errors import SalcheckError
 from salcheck.methods import rise
+from tests.methods.conftest import CLASSES
 from tests.nets import make_images, make_net, make_view
-
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 
 
 def stretched(cells: int, side: int) -> np.ndarray:
@@ -35,6 +34,7 @@ def in_numpy(net, image, seed, classes, masks, cells, keep):
     return total / (masks * keep)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(("size", "cells", "keep"), [((96, 96), 8, 0.5), ((80, 107), 5, 0.3)])
 def test_equals_the_formula_with_the_same_masks(size, cells, keep):
     net = make_net("test_resnet")

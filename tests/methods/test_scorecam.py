@@ -5,14 +5,9 @@ import pytest
 import torch
 
 from salcheck.methods import scorecam
-from tests.nets import make_images, make_net, make_view
+from tests.nets import make_net, make_view
 
 CLASSES = torch.tensor([[0, 3], [1, 6], [5, 5]])
-
-
-@pytest.fixture(scope="module")
-def images():
-    return make_images(side=96)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +32,7 @@ def in_the_package(net, layer, images, classes):
     return torch.einsum("bmc,bchw->bmhw", torch.stack(weights, dim=1), acts).clamp(min=0)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("layer", ["layer3.0.conv2", "layer3.0.act1"])
 def test_equals_the_grad_cam_package_with_aligned_corners(net, images, layer):
     expected = in_the_package(net, layer, images, CLASSES)
@@ -47,6 +43,7 @@ def test_equals_the_grad_cam_package_with_aligned_corners(net, images, layer):
     assert not torch.allclose(scorecam.saliency(view, CLASSES), expected, atol=1e-4 * float(expected.max()))
 
 
+@pytest.mark.oracle
 def test_equals_the_formula_with_half_pixel_centres(net, images):
     view = make_view(net, images, "layer3.0.conv2")
     maps = scorecam.saliency(view, CLASSES)

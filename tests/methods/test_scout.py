@@ -8,10 +8,8 @@ import torch
 
 from salcheck.methods import scout
 from salcheck.network.labels import Labels
+from tests.methods.conftest import CLASSES, LAYER
 from tests.nets import make_images, make_net, make_view
-
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
-LAYER = "layer3.0.conv2"
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +50,7 @@ def attribution(acts, row):
     return np.where(h < 0, 1e-7, h)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("name", ["softmax", "entropy", "none"])
 def test_equals_the_formula(net, view, name):
     maps = scout.saliency(view, CLASSES, confidence=name).double().numpy()

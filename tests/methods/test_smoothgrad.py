@@ -5,9 +5,8 @@ from torch import nn
 from salcheck.errors import SalcheckError
 from salcheck.methods import gradient, smoothgrad
 from salcheck.network.view import FEATURES, View
+from tests.methods.conftest import CLASSES
 from tests.nets import make_images, make_net, make_view
-
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 
 
 class Squares(nn.Module):
@@ -19,12 +18,34 @@ class Squares(nn.Module):
         return (1.5 * images[:, 0] ** 2).sum((1, 2))[:, None].expand(-1, 7)
 
 
+def by_a_loop(net, image, seed, u, samples, sigma):
+    """The mean gradient of noisy copies (3, H, W), one backward through the whole network for each."""
+    total, spread = torch.zeros_like(image), sigma * float(image.max() - image.min())
+    for one in torch.randint(2**62, (samples,), generator=torch.Generator().manual_seed(seed)).tolist():
+        noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(one))
+        copy = (image + spread * noise)[None].requires_grad_()
+        total += torch.autograd.grad(net(copy)[0, u], copy)[0][0] / samples
+    return total.abs().max(dim=0).values
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize(("samples", "sigma"), [(3, 0.15), (2, 0.5)])
+def test_equals_a_loop_over_copies(samples, sigma):
+    net, images, seeds = make_net("test_resnet"), make_images(side=96), [4, 5, 6]
+    maps = smoothgrad.saliency(make_view(net, images, seeds=seeds), CLASSES, samples=samples, sigma=sigma)
+    for b, row in enumerate(CLASSES.tolist()):
+        for m, u in enumerate(row):
+            expected = by_a_loop(net, images[b], seeds[b], u, samples, sigma)
+            assert torch.allclose(maps[b, m], expected, atol=1e-4 * float(expected.max()))
+
+
 def test_without_noise_it_is_the_gradient():
     net, images = make_net("test_resnet"), make_images(side=96)
     maps = smoothgrad.saliency(make_view(net, images), CLASSES, samples=2, sigma=0.0)
     assert torch.allclose(maps, gradient.saliency(make_view(net, images), CLASSES), atol=1e-7)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize(("samples", "sigma"), [(1, 0.15), (16, 0.15), (16, 0.3)])
 def test_noise_has_the_paper_s_level_and_signed_gradients_are_averaged(samples, sigma):
     """Of a black image but for two pixels 8 apart: map = 3 |mean of n normal numbers|, each of spread 8 sigma."""

@@ -6,9 +6,9 @@ import torch
 
 from salcheck.errors import SalcheckError
 from salcheck.methods import gradcampp, parse_method, smoothgradcampp
+from tests.methods.conftest import CLASSES
 from tests.nets import make_images, make_net, make_view
 
-CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
 SEEDS = [4, 5, 6]
 
 
@@ -36,6 +36,7 @@ def in_numpy(net, layer, image, seed, u, samples, sigma):
     return np.maximum(np.tensordot(w, A, axes=1), 0)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("layer", ["layer3.0", "layer3.0.conv2"])
 @pytest.mark.parametrize(("samples", "sigma"), [(5, 0.3), (2, 1.0)])
 def test_equals_the_formula(layer, samples, sigma):

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from salcheck.maps.notes import Kind, Note
@@ -6,6 +7,7 @@ from salcheck.methods import uniform
 from tests.nets import make_images, make_net, make_view
 
 
+@pytest.mark.oracle
 def test_no_place_has_more_than_another():
     net = make_net("test_resnet")
     maps = uniform.saliency(make_view(net, make_images(2, 64), "layer1"), torch.tensor([[0, 3, 1], [1, 6, 2]]))

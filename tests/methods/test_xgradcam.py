@@ -17,6 +17,7 @@ def fake(acts, grads):
     return SimpleNamespace(acts=acts, grads=lambda classes: grads)
 
 
+@pytest.mark.oracle
 @pytest.mark.parametrize("layer", ["layer3.0", "layer3.0.conv2", "layer2.0.act1"])
 def test_equals_the_grad_cam_package_at_an_inner_layer(layer):
     net, images = make_net("test_resnet"), make_images(side=96)
@@ -52,5 +53,9 @@ def test_channels_that_cancel_or_are_silent_are_left_out():
     maps = xgradcam.saliency(fake(acts, grads), ONE)
     others = xgradcam.saliency(fake(acts[:, [0, 3]], grads[:, :, [0, 3]]), ONE)
     assert torch.allclose(maps, others)
-    acts[0, 2, 0, 0] = 1.5  # no longer near zero: it counts
+    acts[0, 2, 0, 0] = 1.0 + 9e-4  # now more than 1e-4 of all that there is, 6: it counts
+    assert not torch.allclose(xgradcam.saliency(fake(acts, grads), ONE), others, atol=1e-2)
+    acts[0, 2, 0, 0] = 1.0 + 4e-4
+    assert torch.allclose(xgradcam.saliency(fake(acts, grads), ONE), others)
+    acts[0, 2, 0, 0] = 1.5
     assert not torch.allclose(xgradcam.saliency(fake(acts, grads), ONE), others, atol=1e-2)
