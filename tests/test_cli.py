@@ -11,7 +11,7 @@ from salcheck.cli import make_app
 from salcheck.naming import registry
 from salcheck.network.archs import ARCHS
 from salcheck.questions import QUESTIONS
-from tests.calls import run, salcheck
+from tests.calls import refused, run, salcheck
 from tests.makers import save_images, save_model
 
 COMMANDS = registry.names("commands")
@@ -83,3 +83,17 @@ def test_a_terminal_that_knows_no_unicode_still_gets_its_numbers(tmp_path):
 def test_the_shell_can_complete_commands():
     shown = salcheck(_SALCHECK_COMPLETE="complete_bash", COMP_WORDS="salcheck e", COMP_CWORD="1")
     assert shown.stdout.split() == ["eval", "explain"]
+
+
+def test_a_plugin_joins_what_a_command_can_name(tmp_path):
+    """Whether it stands before or behind the name that it brings."""
+    (tmp_path / "mine.py").write_text('"""Mine."""\n\n\ndef saliency(view, classes, *, k: int = 1): ...\n')
+    shown = run("methods", "--plugin", "mine.py").stdout
+    assert "mine: Mine." in shown
+    assert "cost not stated; not stated" in shown
+    assert "k=1" in shown
+    line = refused("explain", "x.png", "--method", "mine:kk=2", "--plugin", "mine.py")
+    assert "unknown parameter of mine 'kk': did you mean k" in line
+    assert "did you mean" in refused("explain", "x.png", "--method", "mine.p")
+    for command in ("explain x.png", "eval rq1", "report", "methods", "questions"):
+        assert "No such file" in refused(*command.split(), "--plugin", "missing.py")

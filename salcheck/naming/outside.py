@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from salcheck.errors import SalcheckError
 
@@ -89,11 +90,20 @@ def installed(shelf: str) -> dict[str, Source]:
     """What installed packages announce in `[project.entry-points."salcheck.<shelf>"]`, by name."""
     found = {}
     for group in (group for group in (shelf, *ALSO) if shelf in ALSO.get(group, (group,))):
-        for point in importlib.metadata.entry_points(group=f"salcheck.{group}"):
+        for point in _points().select(group=f"salcheck.{group}"):
             package = point.dist.name if point.dist else "an unnamed package"
             source = Source(f"installed package {package} ({point.module})", module=point.module)
             found[point.name.replace("_", "-")] = source
     return found
+
+
+@functools.cache
+def _points() -> Any:
+    """Entry points of all packages: an object with `select`, of one type until Python 3.11 and another from 3.12 on.
+
+    Read once: it takes 15 ms, and more where there are many packages.
+    """
+    return importlib.metadata.entry_points()
 
 
 def _defined(source: Source) -> set[str]:

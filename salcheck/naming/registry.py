@@ -30,9 +30,14 @@ def add(source: str) -> Brought:
     """
     brought = outside.read(source)
     for shelf in brought.shelves:
-        _check(shelf, brought.name, brought.source, {**_own(shelf), **brought_to(shelf)})
+        check_free(shelf, brought.name, brought.source)
     _added.setdefault(str(brought.source.file or brought.source.module), brought)
     return brought
+
+
+def check_free(shelf: str, name: str, source: Source) -> None:
+    """Raises SalcheckError where another source has this name on the shelf, or the name is a word with a meaning."""
+    _check(shelf, name, source, {**_own(shelf), **brought_to(shelf)})
 
 
 def add_from_environment() -> None:

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
+from salcheck.datasets._contract import check_dataset
 from salcheck.errors import SalcheckError
+from salcheck.naming import registry
 from salcheck.network.labels import Labels
-from salcheck.runs.evaluate import open_data
 
 LIARS = {
     "return [Item('a')]": "open_dataset gave a list: it gives a salcheck.datasets.Dataset",
@@ -28,13 +29,10 @@ def open_dataset(root, labels, seed):
     """
 
 
-class Model:
-    labels = Labels(["kind"])
-
-
 def opened(tmp_path, body):
     (tmp_path / "mine.py").write_text(HEAD + body)
-    return open_data(str(tmp_path / "mine.py"), None, Model, 0)
+    module = registry.load("datasets", str(tmp_path / "mine.py"))
+    return check_dataset("mine", module.open_dataset(None, Labels(["kind"]), 0))
 
 
 @pytest.mark.parametrize("body", LIARS)
