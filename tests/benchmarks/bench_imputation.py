@@ -17,6 +17,7 @@ from torch import Tensor
 from salcheck.datasets import Dataset
 from salcheck.maps.ranking import top_set, upsample
 from salcheck.methods import parse_method
+from salcheck.network.model import Model
 from salcheck.perturb.imputation import impute
 from tests.benchmarks.subject import parser, subject
 
