@@ -11,7 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from salcheck.cli import app
+from salcheck.cli import make_app
 from salcheck.questions import QUESTIONS as KNOWN
 from salcheck.store.results import Store
 
@@ -65,7 +65,7 @@ def as_before(scores):
 @pytest.mark.parametrize("name", ["scenes", "puppets"])
 def test_every_score_is_what_it_was(before, name, tmp_path):
     call = f"eval {QUESTIONS} {OWN[name]} --arch {name} --dataset {name} -n 6 --batch-size 4 -m {METHODS} --db new.db"
-    result = CliRunner().invoke(app, call.split())
+    result = CliRunner().invoke(make_app(), call.split())
     assert result.exit_code == 0, result.output
     with Store("new.db") as store:
         now = as_before(store.query(SCORES))

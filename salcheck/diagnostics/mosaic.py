@@ -26,11 +26,11 @@ from pathlib import Path
 from torch import Tensor
 
 from salcheck.datasets import Dataset
-from salcheck.datasets._mosaic import Tile, mosaics
 from salcheck.diagnostics import Scores, scored
 from salcheck.diagnostics._places import blanks, lying_on, own_and_other, pointing, positive
 from salcheck.errors import SalcheckError
 from salcheck.inputs.loader import Chunk, batches
+from salcheck.inputs.mosaics import Tile, mosaics
 from salcheck.inputs.sample import draw
 from salcheck.inputs.truth import Truth
 from salcheck.maps.ranking import ranked, upsample

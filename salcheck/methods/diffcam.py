@@ -34,7 +34,7 @@ from salcheck.methods._discriminant import Few, Many, Matrix, discriminant
 from salcheck.methods._rivals import rivals
 from salcheck.network.labels import Labels
 from salcheck.network.view import View
-from salcheck.references.features import Features, Reading, read
+from salcheck.references import Features, Reading, read
 
 SOURCE = "Li et al., CVPR 2025"
 COST = Cost()

@@ -37,7 +37,7 @@ from salcheck.maps.ranking import unit, upsample
 from salcheck.methods._cost import Cost, M, parameter
 from salcheck.network.view import View
 from salcheck.perturb import calibration
-from salcheck.references.library import Library
+from salcheck.references import Library
 
 SOURCE = "Lee and Han, IJCAI 2022"
 COST = Cost(forwards=M * (parameter("n") + 10), head_forwards=1, head_backwards=M)

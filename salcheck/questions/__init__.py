@@ -67,6 +67,9 @@ def _theirs(name: str) -> Question:
     if row.name != name:
         raise SalcheckError(f"QUESTION of {words} is named '{row.name}': name it '{name}', as its file is")
     registry.canonical("diagnostics", row.diagnostic)
+    strange = [role for role in row.roles if not isinstance(role, Role)]
+    if strange:
+        raise SalcheckError(f"QUESTION of {words}: role {strange[0]!r} is no salcheck.questions.Role; TOP1 is one")
     if row.metric not in row.metrics:
         raise SalcheckError(f"QUESTION of {words}: its metric '{row.metric}' is not one of its metrics")
     return row

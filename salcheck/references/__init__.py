@@ -29,7 +29,11 @@ from salcheck.inputs.sample import draw, image_seed
 from salcheck.naming import registry
 from salcheck.network.model import Model
 from salcheck.network.view import View
+from salcheck.references._features import Features, Reading, read
+from salcheck.references._library import Library
 from salcheck.store.provenance import code_of
+
+__all__ = ["Collector", "Features", "Library", "Need", "Reading", "References", "build", "own_images", "read"]
 
 CHECKSUM = "checksum of "
 ORDER_SEED = 0  # held-out images are read in one fixed shuffled order, so that the first of them are a fair sample

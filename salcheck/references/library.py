@@ -1,7 +1,6 @@
 """Activations of held-out images that a class is compared with: n images for each class, and the mean of all."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +12,7 @@ from salcheck.datasets import Item
 from salcheck.maps.ranking import ranked
 from salcheck.network.model import Model
 from salcheck.network.view import View
+from salcheck.references._library import Library
 
 LAYER = True
 LABELS = True
@@ -20,22 +20,6 @@ LABELS = True
 POOL_BYTES = 2**30
 
 Rule = Literal["contrast", "same", "random"]
-
-
-@dataclass(frozen=True)
-class Library:
-    """The n references of each class: rows of a pool of activations (P, C, h, w), images that the model classifies
-    correctly with a top softmax of at least `p_top`.
-
-    index: (N, n), -1 where there are fewer. mean: (C, h, w) over all held-out images, zero without any. Where the
-    logits are an affine function of the activations, their gradients are the same for every image: instead of the
-    pool there is `projected` (N, n, h, w), gradient of the class times reference, summed over the channels.
-    """
-
-    index: Tensor
-    mean: Tensor
-    projected: Tensor | None
-    pool: Tensor | None
 
 
 class _Shelf:

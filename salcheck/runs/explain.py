@@ -13,13 +13,13 @@ from torch import Tensor
 
 from salcheck.datasets import Dataset, Item, portable
 from salcheck.datasets._images import read_image
-from salcheck.diagnostics.overlap import score as overlap_score
 from salcheck.errors import SalcheckError
 from salcheck.inputs.loader import Chunk, batches
 from salcheck.inputs.sample import image_seed
 from salcheck.maps.drift import Drift, drift
 from salcheck.maps.ranking import Place, place, ranked, upsample
 from salcheck.methods import Method
+from salcheck.naming import registry
 from salcheck.network.model import Model
 from salcheck.network.view import View
 from salcheck.runs.contract import check_method
@@ -140,7 +140,8 @@ def _explained(
     overlaps: dict[str, list[float | None]] = {name: [None] * len(view) for name in maps}
     if classes.shape[1] == 2:
         for name, grids in maps.items():
-            values = overlap_score(view, classes, grids, percent=OVERLAP_PERCENT).values["overlap"].flatten().tolist()
+            scores = registry.load("diagnostics", "overlap").score(view, classes, grids, percent=OVERLAP_PERCENT)
+            values = scores.values["overlap"].flatten().tolist()
             overlaps[name] = [None if value != value else value for value in values]  # noqa: PLR0124 (NaN)
     logits = (view.logits if len(model.labels) else torch.empty(len(view), 0)).cpu()
     chances, order = logits.softmax(-1), ranked(logits)

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from timm.data import create_transform
 
-from salcheck.datasets import Dataset, puppets, scenes
-from salcheck.datasets import folder as class_folders
+from salcheck.datasets import Dataset
 from salcheck.datasets._files import images_below, require_folder
 from salcheck.errors import SalcheckError
 from salcheck.naming import registry
@@ -82,6 +81,8 @@ def lesson_of(dataset: str, data: Path | None, seed: int) -> Lesson:
 
 
 def _scenes(seed: int) -> Lesson:
+    scenes = registry.load("datasets", "scenes")
+
     def drawn(stream: int, number: int, objects: int) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
         scene = scenes.draw(stream, number, objects)
         return scene.image, scene.classes
@@ -101,6 +102,8 @@ def _scenes(seed: int) -> Lesson:
 
 
 def _puppets(seed: int) -> Lesson:
+    puppets = registry.load("datasets", "puppets")
+
     def drawn(stream: int, number: int) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
         puppet = puppets.draw(stream, number)
         return puppet.image, (puppet.label,)
@@ -145,7 +148,7 @@ def _class_folders(root: Path | None, seed: int) -> Lesson:
         )
     if len(names) < 2:
         raise SalcheckError(f"'{root}' has {len(names)} folders with images: one for each of two classes are needed")
-    whole = class_folders.open_dataset(root, Labels(names), seed)
+    whole = registry.load("datasets", "folder").open_dataset(root, Labels(names), seed)
     items = [item for item in whole.items if item.labels]
     order = np.random.default_rng([seed, HOLD_OUT]).permutation(len(items))
     held = max(1, len(items) // 10)

@@ -18,7 +18,7 @@ from salcheck.maps.drift import drift
 from salcheck.maps.ranking import upsample
 from salcheck.methods import parse_method, parse_methods
 from salcheck.network.model import Model
-from salcheck.references.features import Features
+from salcheck.references import Features
 from tests.benchmarks.subject import parser, subject
 
 CLOSED = (

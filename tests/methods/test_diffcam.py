@@ -15,8 +15,7 @@ from salcheck.maps.ranking import mass, upsample
 from salcheck.methods import _discriminant, diffcam, parse_method
 from salcheck.methods._discriminant import Few, Many, discriminant
 from salcheck.network.labels import Labels
-from salcheck.references import build
-from salcheck.references.features import Features, read
+from salcheck.references import Features, build, read
 from tests.held_out import held_out
 from tests.methods.conftest import CLASSES, LAYER
 from tests.nets import make_images, make_net, make_view

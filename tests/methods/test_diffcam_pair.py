@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from salcheck.errors import SalcheckError
-from salcheck.references.features import Features
+from salcheck.references import Features
 from tests.methods.conftest import CLASSES, LAYER
 from tests.methods.test_diffcam import MANY, C, facts_of, maps_of, reference
 from tests.nets import make_images, make_net, make_view

@@ -9,7 +9,7 @@ import torch
 from salcheck.errors import SalcheckError
 from salcheck.methods import hirescam, libracam, parse_method
 from salcheck.network.view import View
-from salcheck.references.library import Library
+from salcheck.references import Library
 from tests.methods.conftest import CLASSES
 from tests.nets import SIDES, make_images, make_net, make_view
 

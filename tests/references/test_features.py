@@ -10,8 +10,7 @@ from PIL import Image
 from salcheck.datasets import Dataset, Item
 from salcheck.errors import SalcheckError
 from salcheck.network.loading import load_model
-from salcheck.references import Need, build, features
-from salcheck.references.features import Features, read
+from salcheck.references import Features, Need, build, features, read
 from tests.makers import save_images, save_model
 from tests.nets import make_images, make_net, make_view
 

@@ -10,8 +10,8 @@ from timm.data import create_transform
 from torchvision import transforms
 
 from salcheck.datasets import Dataset, Item
-from salcheck.datasets._mosaic import Tile, mosaics
 from salcheck.errors import SalcheckError
+from salcheck.inputs.mosaics import Tile, mosaics
 from salcheck.inputs.truth import Truth
 
 SIZES = [(90, 60), (64, 64), (70, 200), (333, 101)]
