@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from salcheck.cli import app
+from salcheck.cli import make_app
 
 ROOT = Path(__file__).parents[1]
 TARGETS = re.findall(r"^([a-z-]+):(?!=)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
@@ -42,7 +42,8 @@ def test_a_recipe_starts_what_is_there(make, target):
     for line in done.stdout.splitlines():
         program, *words = shlex.split(line)
         if Path(program).name == "salcheck":
-            typer.main.get_command(app).commands[words[0]].make_context(words[0], words[1:], resilient_parsing=False)
+            command = typer.main.get_command(make_app()).commands[words[0]]
+            command.make_context(words[0], words[1:], resilient_parsing=False)
         if words[:1] == ["-m"] and words[1].startswith("tests."):
             assert (ROOT / f"{words[1].replace('.', '/')}.py").is_file()
 

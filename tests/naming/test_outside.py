@@ -19,10 +19,10 @@ def saliency(view, classes, *, k: int = 1):
     return view.acts[:, :1].expand(-1, classes.shape[1], -1, -1) * k
 """
 QUESTION = """
-from salcheck.questions import Metric, Question
+from salcheck.questions import TOP1, Metric, Question
 
 QUESTION = Question(
-    name="mine", title="Mine?", diagnostic="mine", roles=("top1",), metric="most",
+    name="mine", title="Mine?", diagnostic="mine", roles=(TOP1,), metric="most",
     metrics={"most": Metric("largest value")}, claim="", source="a test",
 )
 
@@ -89,6 +89,7 @@ def test_a_question_is_a_row_and_its_diagnostic_and_is_imported_when_it_is_asked
         (('diagnostic="mine"', 'diagnostic="overlapp"'), "unknown diagnostic 'overlapp': did you mean overlap"),
         (("QUESTION = Question", "QUESTION = dict"), "is no salcheck.questions.Question"),
         (('metric="most"', 'metric="least"'), "its metric 'least' is not one of its metrics"),
+        (("roles=(TOP1,)", 'roles=("top1",)'), "role 'top1' is no salcheck.questions.Role"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_one_line(write, change, says):
