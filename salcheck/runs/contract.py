@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from salcheck.diagnostics import Scores
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Note
 from salcheck.methods import Method
 from salcheck.network.view import View
 from salcheck.questions import Question
@@ -50,6 +51,9 @@ def check_scores(question: Question, scores: object, images: int) -> None:
         raise SalcheckError(f"diagnostic {name}: score gave a {type(scores).__name__}: it gives a Scores")
     if len(scores.notes) != images:
         raise SalcheckError(f"diagnostic {name}: {len(scores.notes)} notes for {images} images: it gives one for each")
+    strange = [note for note in scores.notes if not (note is None or isinstance(note, Note))]
+    if strange:
+        raise SalcheckError(f"diagnostic {name}: a note is {strange[0]!r}: it is a salcheck.maps.notes.Note or None")
     for metric, values in scores.values.items():
         if tuple(values.shape) not in ((images,), (images, len(scores.levels))):
             raise SalcheckError(

@@ -5,6 +5,7 @@ import torch
 
 from salcheck.diagnostics import Scores
 from salcheck.errors import SalcheckError
+from salcheck.maps.notes import Kind, Note
 from salcheck.methods import parse_method
 from salcheck.questions import find
 from salcheck.runs.contract import check_method, check_scores
@@ -56,10 +57,11 @@ def test_salchecks_own_methods_pass(name):
     check_method(method, view, CLASSES, method.saliency(view, CLASSES))
 
 
-NOTES = [None, None, "blank"]
+NOTES = [None, None, Note(Kind.BLANK, "constant")]
 WRONG = {
     "a dict": ({"overlap": torch.zeros(3)}, "gave a dict: it gives a Scores"),
     "notes": (Scores({"overlap": torch.zeros(3)}, NOTES[:2]), "2 notes for 3 images"),
+    "words": (Scores({"overlap": torch.zeros(3)}, [None, None, "blank"]), "a note is 'blank': it is a salcheck.maps"),
     "images": (Scores({"overlap": torch.zeros(2)}, NOTES), r"overlap is \(2,\) for 3 images"),
     "levels": (Scores({"overlap": torch.zeros(3, 2)}, NOTES, [5.0]), "and 1 levels"),
     "metric": (Scores({"tied": torch.zeros(3)}, NOTES), "with overlap as the main one"),
