@@ -5,7 +5,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from torch import Tensor
@@ -30,6 +30,21 @@ class Chunk:
     tensors: list[Tensor]
     sizes: list[tuple[int, int]]
     failures: dict[str, str]
+
+    def only(self, rows: Sequence[int]) -> "Chunk":
+        """Some of the images that were read; their tensors and sizes, where these are there."""
+        return replace(
+            self,
+            read=[self.read[row] for row in rows],
+            tensors=[self.tensors[row] for row in rows if self.tensors],
+            sizes=[self.sizes[row] for row in rows if self.sizes],
+            failures={},
+        )
+
+    def halves(self) -> list["Chunk"]:
+        """The images that were read, in two parts."""
+        places = range(len(self.read))
+        return [self.only(part) for part in (places[: len(places) // 2], places[len(places) // 2 :])]
 
 
 def batches(model: Model, dataset: Dataset, items: Sequence[Item], size: int) -> Iterator[Chunk]:

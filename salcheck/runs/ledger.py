@@ -8,8 +8,8 @@ from sqlalchemy.engine import Connection
 
 from salcheck.datasets import Item
 from salcheck.runs.maps import Checksums
+from salcheck.runs.rows import Rows, Task
 from salcheck.runs.run import Run
-from salcheck.runs.shard import Rows, Task
 from salcheck.store import schema
 from salcheck.store.provenance import versions
 from salcheck.store.results import Store, now, to_json

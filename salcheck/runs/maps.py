@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from salcheck.datasets import Item
 from salcheck.methods import Method
+from salcheck.runs.rows import Made, Maps
 from salcheck.runs.run import Run
-from salcheck.runs.shard import Made, Maps
 from salcheck.store.cache import MapFile
 from salcheck.store.results import to_json
 

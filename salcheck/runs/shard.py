@@ -2,17 +2,15 @@
 that a worker anywhere can do it.
 """
 
-import dataclasses
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from salcheck.datasets import Item
@@ -32,6 +30,7 @@ from salcheck.perturb.answers import Memory
 from salcheck.references import References
 from salcheck.runs.classes import classes_of
 from salcheck.runs.contract import check_method, check_scores
+from salcheck.runs.rows import Made, Maps, Rows, Task, fact_rows, number
 from salcheck.runs.run import Run
 
 TOP = 5  # predictions stored per image
@@ -39,44 +38,6 @@ FEW = Note(Kind.EXCLUDED, "it has too few labels")
 WRONG = Note(Kind.EXCLUDED, "not correctly classified")
 NO_NUMBERS = Note(Kind.FAILED, "the model's scores are not finite")
 TOO_LARGE = Note(Kind.FAILED, "out of memory with one image")
-
-Maps = Mapping[tuple[str, str], NDArray[np.float32]]  # (M, h, w) by method key and image key
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is left to do for some images: the methods without scores, and the classes by rank that are known already,
-    by image key. `first`: these are the first images of the run.
-    """
-
-    items: Sequence[Item]
-    todo: Sequence[Method]
-    ranks: Mapping[str, list[int]] = field(default_factory=dict)
-    first: bool = False
-
-
-@dataclass(frozen=True)
-class Made:
-    """New maps of one method: (B, M, h, w) for images, by their keys, and M roles, each with its signature or None."""
-
-    method: Method
-    images: Sequence[str]
-    maps: NDArray[np.float32]
-    signatures: Sequence[Sequence[float | None]]
-
-
-@dataclass
-class Rows:
-    """What was found, by table; images and methods by their keys."""
-
-    predictions: list[dict[str, Any]] = field(default_factory=list)
-    maps: list[Made] = field(default_factory=list)
-    facts: list[dict[str, Any]] = field(default_factory=list)
-    scores: list[dict[str, Any]] = field(default_factory=list)
-
-    def extend(self, other: "Rows") -> None:
-        for name, rows in vars(self).items():
-            rows.extend(getattr(other, name))
 
 
 def score_shard(run: Run, task: Task, chunk: Chunk, stored: Maps) -> Rows:
@@ -118,7 +79,7 @@ class _Shard:
         if len(chunk.read) == 1:
             rows.extend(self._noted({chunk.read[0].key: TOO_LARGE}))
             return rows
-        for part in halves(chunk):
+        for part in chunk.halves():
             rows.extend(self.score(part))
         return rows
 
@@ -136,7 +97,7 @@ class _Shard:
         ]
         if None in classes:  # no map of such an image is made: in the cache it would pass for one of its classes
             rows.extend(self._noted({i.key: FEW for i, u in zip(chunk.read, classes, strict=True) if u is None}))
-            rows.extend(self._score(_only(chunk, [index for index, u in enumerate(classes) if u is not None])))
+            rows.extend(self._score(chunk.only([index for index, u in enumerate(classes) if u is not None])))
             return rows
         truth = Truth(run.dataset, chunk.read, chunk.sizes, run.model.transform, run.model.device)
         notes = self._notes(chunk, ranked, truth)
@@ -243,7 +204,7 @@ class _Shard:
             facts = facts | self._drift(exact, classes, method, maps)
         signatures = [[number(one) for one in row] for row in ranking.signature(maps).cpu().tolist()]
         made = Made(method, images, maps.cpu().numpy(), signatures)
-        return maps, Rows(maps=[made], facts=list(_facts(method, run.roles_of(method), images, facts)))
+        return maps, Rows(maps=[made], facts=list(fact_rows(method, run.roles_of(method), images, facts)))
 
     def _drift(self, exact: View, classes: Tensor, method: Method, maps: Tensor) -> dict[str, Tensor]:
         """How far autocast moved maps, as facts, each (B, M); references are the same on both sides."""
@@ -325,44 +286,6 @@ class _Shard:
         return {"method": method.key, "image": item.key, "metric": metric, "level": level, "value": value, **words}
 
 
-def number(value: float) -> float | None:
-    """NaN is no number: the database says NULL."""
-    return None if math.isnan(value) else value
-
-
 def _or_note(value: float, gap: Note) -> tuple[float | None, Note | None]:
     """A score and its note: no number is without words."""
     return (value, None) if math.isfinite(value) else (None, gap)
-
-
-def _facts(
-    method: Method, roles: Sequence[str], images: Sequence[str], facts: Mapping[str, Tensor]
-) -> Iterable[dict[str, Any]]:
-    """Rows of what the method had to decide; `flag`: it is true or false, and to be counted."""
-    for name, values in facts.items():
-        flag = values.dtype == torch.bool
-        for image, row in zip(images, values.cpu().tolist(), strict=True):
-            for role, value in zip(roles, row, strict=True):
-                if math.isfinite(value):
-                    where = {"method": method.key, "role": role, "image": image}
-                    yield {**where, "name": name, "flag": flag, "value": float(value)}
-
-
-def _only(chunk: Chunk, rows: Sequence[int]) -> Chunk:
-    """Some of the images that were read; their tensors and sizes, where these are there."""
-    return dataclasses.replace(
-        chunk,
-        read=[chunk.read[row] for row in rows],
-        tensors=[chunk.tensors[row] for row in rows if chunk.tensors],
-        sizes=[chunk.sizes[row] for row in rows if chunk.sizes],
-        failures={},
-    )
-
-
-def halves(chunk: Chunk) -> list[Chunk]:
-    """The images that were read, in two parts."""
-    middle = len(chunk.read) // 2
-    return [
-        replace(chunk, read=chunk.read[part], tensors=chunk.tensors[part], sizes=chunk.sizes[part], failures={})
-        for part in (slice(0, middle), slice(middle, None))
-    ]

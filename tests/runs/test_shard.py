@@ -22,7 +22,8 @@ from salcheck.questions import LABEL1, LABEL2, QUESTIONS, RANDOM, TOP1, TOP2, Me
 from salcheck.runs import evaluate as engine
 from salcheck.runs import plan
 from salcheck.runs.asking import parse_question
-from salcheck.runs.shard import Task, score_shard
+from salcheck.runs.rows import Task
+from salcheck.runs.shard import score_shard
 from salcheck.store.results import Store
 from tests.elsewhere import run
 from tests.makers import save_model
