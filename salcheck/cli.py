@@ -9,6 +9,7 @@ import typer
 from salcheck import __version__
 from salcheck.errors import SalcheckError
 from salcheck.naming import registry
+from salcheck.naming.words import one_line
 
 
 def make_app() -> typer.Typer:
@@ -45,7 +46,7 @@ def main() -> None:
     try:
         make_app()(prog_name="salcheck")  # also where it is started by python -m
     except SalcheckError as error:
-        typer.echo(f"salcheck: {registry.one_line(error)}", err=True)
+        typer.echo(f"salcheck: {one_line(error)}", err=True)
         sys.exit(2)
     except SystemExit as done:
         if done.code == 130:  # what typer makes of Ctrl-C

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from salcheck.datasets import Dataset, Item
 from salcheck.datasets._images import DAMAGED, FORMATS, MAX_PIXELS
 from salcheck.errors import SalcheckError
-from salcheck.naming.registry import one_line
+from salcheck.naming.words import one_line
 
 Corners = tuple[float, float, float, float]  # x0, y0, x1, y1
 

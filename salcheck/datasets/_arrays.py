@@ -14,7 +14,7 @@ from salcheck.datasets import Dataset, Item, portable
 from salcheck.datasets._files import require_folder
 from salcheck.datasets._images import DAMAGED
 from salcheck.errors import SalcheckError
-from salcheck.naming.registry import one_line
+from salcheck.naming.words import one_line
 
 MAX_BYTES = 2**30  # of one array or file, six times CIFAR-100's training images: more is a bomb
 MAX_SIDE = 1024  # pixels of an image in an array

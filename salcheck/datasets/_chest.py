@@ -12,7 +12,7 @@ from salcheck.datasets._annotated import annotated
 from salcheck.datasets._dicom import read_dicom
 from salcheck.datasets._files import file_dataset
 from salcheck.errors import SalcheckError
-from salcheck.naming.registry import one_line
+from salcheck.naming.words import one_line
 
 HEALTHY = ("healthy", "normal", "0_normal", "no finding", "negative")
 FINDING = ("finding", "abnormal", "1_abnormal", "positive")

@@ -19,7 +19,7 @@ from PIL import Image
 
 from salcheck.datasets._images import DAMAGED, MAX_ASPECT, MAX_PIXELS
 from salcheck.errors import SalcheckError
-from salcheck.naming.registry import one_line
+from salcheck.naming.words import one_line
 
 HEADER = [
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored"),

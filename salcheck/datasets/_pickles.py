@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from salcheck.datasets._arrays import MAX_BYTES
 from salcheck.datasets._images import DAMAGED
 from salcheck.errors import SalcheckError
-from salcheck.naming.registry import one_line
+from salcheck.naming.words import one_line
 
 CONTAINERS = "EMPTY_DICT EMPTY_LIST EMPTY_TUPLE DICT LIST TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS"
 VALUES = (

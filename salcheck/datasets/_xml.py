@@ -9,7 +9,7 @@ from xml.parsers import expat
 
 from salcheck.datasets._annotated import Corners
 from salcheck.errors import SalcheckError
-from salcheck.naming.registry import one_line
+from salcheck.naming.words import one_line
 
 MAX_BYTES = 1_000_000  # published ones have up to 30,000
 

@@ -31,7 +31,7 @@ from salcheck.datasets._annotated import (
 from salcheck.datasets._files import file_dataset, require_folder
 from salcheck.datasets._masks import from_polygon, from_runs, uncompressed
 from salcheck.errors import SalcheckError
-from salcheck.naming.registry import one_line
+from salcheck.naming.words import one_line
 
 TABLE = "instances_val2017.json"
 LAYOUT = f"annotations/{TABLE} and val2017/IMAGE"

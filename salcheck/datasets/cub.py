@@ -30,7 +30,7 @@ from salcheck.datasets._annotated import (
 )
 from salcheck.datasets._files import file_dataset, require_folder
 from salcheck.errors import SalcheckError
-from salcheck.naming.registry import one_line
+from salcheck.naming.words import one_line
 
 ATTRIBUTES = "attributes/class_attribute_labels_continuous.txt"
 FILES = (

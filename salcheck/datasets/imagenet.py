@@ -27,7 +27,7 @@ from salcheck.datasets._annotated import Corners, Picture, annotated, paths, pic
 from salcheck.datasets._files import file_dataset, images_below, require_folder
 from salcheck.datasets._xml import read_annotation, read_bytes
 from salcheck.errors import SalcheckError
-from salcheck.naming.registry import one_line
+from salcheck.naming.words import one_line
 
 SOLUTION = "LOC_val_solution.csv"
 DEVKIT = "ILSVRC2012_devkit_t12/data"

@@ -16,7 +16,7 @@ from salcheck.datasets import Dataset, Labels
 from salcheck.datasets._arrays import MAX_BYTES, array_dataset, npz_or_folder, read_npz
 from salcheck.datasets._images import DAMAGED
 from salcheck.errors import SalcheckError
-from salcheck.naming.registry import one_line
+from salcheck.naming.words import one_line
 
 FILES = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),

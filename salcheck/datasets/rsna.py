@@ -14,7 +14,7 @@ from salcheck.datasets._chest import corners, dicom_dataset, read_table, two_cla
 from salcheck.datasets._dicom import dicom_size
 from salcheck.datasets._files import require_folder
 from salcheck.errors import SalcheckError
-from salcheck.naming.registry import one_line
+from salcheck.naming.words import one_line
 
 IMAGES, TABLE, DETAILS = "stage_2_train_images", "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv"
 LAYOUT = f"{IMAGES}/*.dcm with {TABLE}"

@@ -18,7 +18,7 @@ from salcheck.datasets._dicom import dicom_size
 from salcheck.datasets._files import require_folder
 from salcheck.datasets._masks import from_runs
 from salcheck.errors import SalcheckError
-from salcheck.naming.registry import one_line
+from salcheck.naming.words import one_line
 
 IMAGES, TABLE = "dicom-images-train", "train-rle.csv"
 LAYOUT = f"{IMAGES}/*/*/*.dcm with {TABLE}"

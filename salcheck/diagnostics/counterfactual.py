@@ -52,9 +52,9 @@ from salcheck.errors import SalcheckError
 from salcheck.inputs.truth import Located, Truth
 from salcheck.maps.notes import Kind, Note
 from salcheck.maps.ranking import Order, check_percent, order, set_size
+from salcheck.naming.roles import RANDOM, TOP1, TOP2, Role
 from salcheck.network.view import View
 from salcheck.perturb.answers import Memory
-from salcheck.questions import RANDOM, TOP1, TOP2, Role
 
 KNOWS = "parts"
 UNKNOWN = Note(Kind.EXCLUDED, "it is not known in which parts its two classes differ")

@@ -33,8 +33,8 @@ from salcheck.inputs.truth import Truth
 from salcheck.maps.agreement import Agreement, agreement, best_box_iou, largest_box, otsu, tight_box
 from salcheck.maps.notes import Kind, Note, first
 from salcheck.maps.ranking import order, unit, upsample
+from salcheck.naming.roles import LABEL1, TOP1, Role
 from salcheck.network.view import View
-from salcheck.questions import LABEL1, TOP1, Role
 
 LEVELS = tuple(range(2, 100, 2))  # percent of the range
 WSOL = 0.2

@@ -34,9 +34,9 @@ from salcheck.inputs.mosaics import Tile, mosaics
 from salcheck.inputs.sample import draw
 from salcheck.inputs.truth import Truth
 from salcheck.maps.ranking import ranked, upsample
+from salcheck.naming.roles import Role
 from salcheck.network.model import Model
 from salcheck.network.view import View
-from salcheck.questions import Role
 from salcheck.store.cache import atomic_write
 from salcheck.store.provenance import code_of
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from salcheck.formats._verdicts import words
 from salcheck.formats._words import figure, interval, p_value, share
-from salcheck.naming.registry import one_line
+from salcheck.naming.words import one_line
 from salcheck.report.build import Report
 from salcheck.report.crosscheck import CrossCheck
 from salcheck.report.records import Line, Section

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from salcheck.errors import SalcheckError
-from salcheck.naming import registry
+from salcheck.naming.words import unknown
 
 Known = Mapping[str, inspect.Parameter]
 
@@ -66,7 +66,7 @@ def write(value: Any) -> str:
 
 
 def _unknown(kind: str, key: str, there: list[str]) -> str:
-    return registry.unknown(kind, key, there) if there else f"unknown {kind} '{key}': it has none"
+    return unknown(kind, key, there) if there else f"unknown {kind} '{key}': it has none"
 
 
 def _read(where: str, text: str, kind: Any) -> Any:

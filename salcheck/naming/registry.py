@@ -6,15 +6,14 @@ in this process: by its path where a name is typed, or by --plugin. No two may h
 """
 
 import ast
-import difflib
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
 from salcheck.errors import SalcheckError
 from salcheck.naming import outside
 from salcheck.naming.outside import Brought, Source
+from salcheck.naming.words import unknown
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PLUGINS = "SALCHECK_PLUGINS"  # the environment variable that names files and modules to add
@@ -141,24 +140,6 @@ def _check(shelf: str, name: str, source: Source, there: dict[str, Source]) -> N
 
 def _singular(shelf: str) -> str:
     return shelf.removesuffix("s")
-
-
-def unknown(kind: str, given: str, known: Iterable[str]) -> str:
-    """One line that says what was given, what comes nearest, and what there is."""
-    known = list(known)
-    lower = {item.lower(): item for item in reversed(known)}
-    near = [lower[match] for match in difflib.get_close_matches(given.lower(), lower, n=3, cutoff=0.5)]
-    hint = f"did you mean {' or '.join(near)}?" if near else ""
-    shown = known if len(known) <= 50 else []
-    listing = f"known: {', '.join(shown)}" if shown else ""
-    shortened = given if len(given) <= 60 else given[:59] + "…"
-    return f"unknown {kind} '{shortened}': " + ("; ".join(filter(None, [hint, listing])) or "no name comes near")
-
-
-def one_line(text: object) -> str:
-    """Text that nobody vouches for, on one line that any terminal shows as it is: no line ends, no control codes."""
-    line = " ".join(str(text).split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
 
 
 def _plain(name: str) -> str:

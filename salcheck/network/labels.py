@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from salcheck.errors import SalcheckError
-from salcheck.naming.registry import unknown
+from salcheck.naming.words import unknown
 
 NO_CLASSES = "this model has no classes to explain: take a method that needs none, such as diffcam"
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from salcheck.errors import SalcheckError
-from salcheck.naming.registry import unknown
+from salcheck.naming.words import unknown
 from salcheck.network.archs import paper_layers
 from salcheck.network.view import FEATURES
 

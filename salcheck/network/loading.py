@@ -14,7 +14,7 @@ import torch
 from timm.data import create_transform, resolve_model_data_config
 
 from salcheck.errors import SalcheckError
-from salcheck.naming.registry import unknown
+from salcheck.naming.words import unknown
 from salcheck.network.archs import ARCHS, Arch
 from salcheck.network.checkpoints import first_line, from_checkpoint, head_options
 from salcheck.network.labels import labels_of

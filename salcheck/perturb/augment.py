@@ -20,7 +20,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from salcheck.errors import SalcheckError
 from salcheck.maps.ranking import upsample
-from salcheck.naming.registry import unknown
+from salcheck.naming.words import unknown
 from salcheck.network.view import View
 
 OWN = 0xA06  # turns an image's seed into another: noise must not be that which a method adds itself

@@ -2,8 +2,9 @@
 
 from salcheck.errors import SalcheckError
 from salcheck.naming import registry
+from salcheck.naming.roles import LABEL1, LABEL2, RANDOM, TOP1, TOP2, Role, against
+from salcheck.naming.words import unknown
 from salcheck.questions import faithfulness, ground_truth, soundness
-from salcheck.questions._roles import LABEL1, LABEL2, RANDOM, TOP1, TOP2, Role, against
 from salcheck.questions._row import BETTER, HIGHER, LOWER, NEITHER, Metric, Question
 
 __all__ = [
@@ -49,7 +50,7 @@ def find(name: str) -> Question:
     """
     key = registry.canonical("questions", name) if name.endswith(".py") else name.strip().lower()
     if key not in names():
-        raise SalcheckError(registry.unknown("question", name.strip(), names()))
+        raise SalcheckError(unknown("question", name.strip(), names()))
     return QUESTIONS[key] if key in QUESTIONS else _theirs(key)
 
 

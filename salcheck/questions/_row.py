@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from salcheck.naming import registry
-from salcheck.questions._roles import Role
+from salcheck.naming.roles import Role
 
 HIGHER, LOWER, NEITHER = 1, -1, 0
 BETTER = "better than every control"

@@ -1,6 +1,6 @@
 """Faithfulness: does the model depend on what the map marks?"""
 
-from salcheck.questions._roles import TOP1, TOP2
+from salcheck.naming.roles import TOP1, TOP2
 from salcheck.questions._row import BETTER, HIGHER, LOWER, NEITHER, Metric, Question
 
 

@@ -1,6 +1,6 @@
 """Ground truth: is the map in the right place, for the right class, for the right reason?"""
 
-from salcheck.questions._roles import LABEL1, LABEL2, TOP1, TOP2, Role
+from salcheck.naming.roles import LABEL1, LABEL2, TOP1, TOP2, Role
 from salcheck.questions._row import BETTER, HIGHER, LOWER, NEITHER, Metric, Question
 
 ROWS = (

@@ -1,6 +1,6 @@
 """Soundness: does the map depend on the class and on the model, and on nothing else?"""
 
-from salcheck.questions._roles import TOP1, TOP2
+from salcheck.naming.roles import TOP1, TOP2
 from salcheck.questions._row import HIGHER, LOWER, NEITHER, Metric, Question
 
 

@@ -12,6 +12,7 @@ from salcheck.diagnostics import GIVEN
 from salcheck.errors import SalcheckError
 from salcheck.methods import Method
 from salcheck.naming import parameters, registry
+from salcheck.naming.words import one_line
 from salcheck.network.model import Model
 from salcheck.questions import Question, find
 from salcheck.runs.evaluate import evaluate, summary
@@ -121,7 +122,7 @@ def answer_all(work: Sequence[Asked], answer: Callable[[Asked], int], say: Calla
             answers.append(answer(asked))
         except Exception as error:
             if errors or len(work) > 1:
-                say(f"salcheck: {asked} has no answer: {registry.one_line(error)}")
+                say(f"salcheck: {asked} has no answer: {one_line(error)}")
             errors.append(error)
     if errors:
         raise errors[0]

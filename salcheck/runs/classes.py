@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from salcheck.datasets import Item
 from salcheck.inputs.sample import image_seed
-from salcheck.questions import Role
+from salcheck.naming.roles import Role
 
 
 def classes_of(roles: Sequence[Role], item: Item, ranks: Sequence[int], N: int, seed: int) -> list[int] | None:

@@ -17,7 +17,10 @@ from salcheck.references import References
 from salcheck.store.provenance import code_of
 from salcheck.store.results import to_json
 
-HERE = Path(__file__).parent
+# What the engine itself decides: of a map, for which class it is and which random numbers it gets; of a score, also
+# what the diagnostic is given. They count alone: much of what they import changes no number.
+OF_MAPS = [registry.PACKAGE / "runs" / "classes.py", registry.PACKAGE / "inputs" / "sample.py"]
+OF_SCORES = [*OF_MAPS, registry.PACKAGE / "runs" / "shard.py", registry.PACKAGE / "inputs" / "truth.py"]
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,8 @@ class Run:
 
     @cached_property
     def code(self) -> str:
-        """Digest of the code that makes the scores: the diagnostic's, the engine's, and what these import."""
-        return code_of(registry.source_of("diagnostics", self.question.diagnostic), HERE / "shard.py")
+        """Digest of the code that makes the scores: the diagnostic's with what it imports, and the engine's."""
+        return code_of(registry.source_of("diagnostics", self.question.diagnostic), alone=OF_SCORES)
 
     @cached_property
     def key(self) -> str:
@@ -97,7 +100,7 @@ class Run:
         """Digest of the code that makes each method's maps, its references' and the choice of classes included, by the
         method's key.
         """
-        return {method.key: code_of(*_files(method), HERE / "classes.py") for method in self.methods}
+        return {method.key: code_of(*_files(method), alone=OF_MAPS) for method in self.methods}
 
 
 def _files(method: Method) -> list[Path]:

@@ -8,7 +8,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from salcheck.naming.registry import one_line
+from salcheck.naming.words import one_line
 from salcheck.report.build import Report
 from salcheck.report.records import Curve, Section
 from salcheck.screen.figures import save, shorten

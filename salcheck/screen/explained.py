@@ -17,7 +17,7 @@ from rich.table import Table
 
 from salcheck.errors import SalcheckError
 from salcheck.methods import Method
-from salcheck.naming.registry import one_line
+from salcheck.naming.words import one_line
 from salcheck.network.loading import Model
 from salcheck.runs.explain import NO_CLASS, OVERLAP_PERCENT, Explained
 from salcheck.screen.figures import BRIGHTEST, draw_overlays, draw_sheet, shorten

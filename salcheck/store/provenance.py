@@ -10,14 +10,16 @@ from pathlib import Path
 from salcheck.naming.registry import PACKAGE
 
 
-def code_of(*files: Path) -> str:
+def code_of(*files: Path, alone: Sequence[Path] = ()) -> str:
     """SHA-256 over these source files and every file of salcheck that they import, directly or not, and no others.
+
+    alone: files that count without what they import.
 
     Imports are read from the text, those inside functions too. Of a file outside of salcheck, the files that it imports
     from its own folder count as well.
     """
     digest = hashlib.sha256()
-    for file in sorted(_imported(files), key=_name):
+    for file in sorted(_imported(files) | {file.resolve() for file in alone}, key=_name):
         digest.update(f"{_name(file)}\n".encode() + _bytes(file))
     return digest.hexdigest()
 

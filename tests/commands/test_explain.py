@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from salcheck.naming import registry
+from salcheck.naming.words import one_line
 from salcheck.references import References
 from salcheck.references.confusion import Confusion
 from tests.calls import refused, run
@@ -99,7 +99,7 @@ def test_odd_file_names_are_shown_and_written(tmp_path, toy, images, name):
     shown = run("explain", tmp_path / name, "--arch", toy, "-m", "center", "--out", tmp_path / "out").stdout
     assert len(list((tmp_path / "out").iterdir())) == 1
     assert "\x1b" not in shown
-    assert registry.one_line(name) in shown
+    assert one_line(name) in shown
 
 
 def test_odd_class_names_are_shown_as_they_are(tmp_path, images):

@@ -2,6 +2,7 @@ import pytest
 
 from salcheck.errors import SalcheckError
 from salcheck.naming import registry
+from salcheck.naming.words import one_line, unknown
 
 
 @pytest.mark.parametrize("spelling", ["gradcam", "Grad-CAM", "GRAD_CAM"])
@@ -29,12 +30,12 @@ def test_an_unknown_name_is_told_the_nearest_and_all():
 
 
 def test_a_long_list_is_not_recited():
-    line = registry.unknown("class", "zzzzzz", [f"class {i}" for i in range(1000)])
+    line = unknown("class", "zzzzzz", [f"class {i}" for i in range(1000)])
     assert line == "unknown class 'zzzzzz': no name comes near"
 
 
 def test_text_of_strangers_stays_on_one_line_and_moves_no_cursor():
-    assert registry.one_line("a\nb\t\x1b[31mc\udcff é 日") == "a b \\x1b[31mc\\udcff é 日"
+    assert one_line("a\nb\t\x1b[31mc\udcff é 日") == "a b \\x1b[31mc\\udcff é 日"
 
 
 def test_flagged_files_are_those_that_say_so_at_their_top_level_and_none_is_imported(tmp_path, monkeypatch):

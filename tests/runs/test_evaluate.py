@@ -14,11 +14,13 @@ from salcheck.errors import SalcheckError
 from salcheck.inputs.opening import open_data
 from salcheck.inputs.sample import hold_out
 from salcheck.methods import gradcam, layercam, parse_methods
+from salcheck.naming import registry
 from salcheck.network.loading import load_model
 from salcheck.report.build import make_report
 from salcheck.runs import asking, plan
 from salcheck.runs import evaluate as engine
 from salcheck.runs import run as run_module
+from salcheck.store.provenance import _imported
 from salcheck.store.results import Store
 from tests.makers import save_images, save_model
 
@@ -404,13 +406,23 @@ def test_a_run_that_is_done_makes_no_attempt(bench):
     assert bench.rows("SELECT COUNT(*) FROM attempts") == [[1]]
 
 
+def test_no_question_no_format_and_no_command_is_in_the_code_of_a_run(bench, monkeypatch):
+    run = bench.run(methods="gradcam")
+    seen = []
+    monkeypatch.setattr(run_module, "code_of", lambda *files, alone: seen.extend(_imported(files) | set(alone)) or "x")
+    assert (run.code, set(run.codes.values())) == ("x", {"x"})
+    rooms = {file.relative_to(registry.PACKAGE).parts[0] for file in seen}
+    assert not rooms & {"questions", "formats", "commands", "screen", "report", "store", "cli.py"}
+    assert {"methods", "diagnostics", "network", "maps", "runs"} <= rooms
+
+
 def test_changed_code_of_one_method_makes_its_maps_anew_and_no_others(bench, monkeypatch):
     bench.ask(methods="gradcam,layercam")
     before = bench.rows()
     real = run_module.code_of
 
-    def code_of(*files):
-        return "changed" if files[0].stem == "layercam" else real(*files)
+    def code_of(*files, alone):
+        return "changed" if files[0].stem == "layercam" else real(*files, alone=alone)
 
     monkeypatch.setattr(run_module, "code_of", code_of)
     asked = []

@@ -55,6 +55,15 @@ def test_a_file_from_outside_counts_with_what_lies_beside_it(package, tmp_path):
     assert len(seen) == 4
 
 
+def test_a_file_that_counts_alone_counts_without_what_it_imports(package):
+    one, two = package / "methods" / "one.py", package / "methods" / "two.py"
+    seen = [code_of(two), code_of(two, alone=[one])]
+    (package / "room" / "low.py").write_text("changed = True\n")
+    assert code_of(two, alone=[one]) == seen[1] != seen[0]
+    one.write_text("changed = True\n")
+    assert code_of(two, alone=[one]) != seen[1]
+
+
 def test_it_is_the_same_wherever_the_package_lies(package, tmp_path, monkeypatch):
     before = code_of(package / "methods" / "one.py")
     moved = tmp_path / "elsewhere" / "salcheck"
