@@ -11,8 +11,8 @@ from salcheck.runs.maps import Checksums
 from salcheck.runs.rows import Rows, Task
 from salcheck.runs.run import Run
 from salcheck.store import schema
-from salcheck.store.provenance import versions
 from salcheck.store.results import Store, now, to_json
+from salcheck.store.versions import versions
 
 
 @dataclass(frozen=True)

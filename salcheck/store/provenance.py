@@ -1,9 +1,8 @@
-"""Which code made a number, and with what."""
+"""Which code made a number."""
 
 import ast
 import functools
 import hashlib
-import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,21 +21,6 @@ def code_of(*files: Path, alone: Sequence[Path] = ()) -> str:
     for file in sorted(_imported(files) | {file.resolve() for file in alone}, key=_name):
         digest.update(f"{_name(file)}\n".encode() + _bytes(file))
     return digest.hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Versions of salcheck and of the libraries that the numbers come from."""
-    import numpy
-    import PIL
-    import timm
-    import torch
-    import torchvision
-
-    import salcheck
-
-    modules = {"salcheck": salcheck, "torch": torch, "torchvision": torchvision, "timm": timm}
-    modules |= {"numpy": numpy, "pillow": PIL}
-    return {"python": platform.python_version()} | {name: module.__version__ for name, module in modules.items()}
 
 
 def _imported(files: Sequence[Path]) -> set[Path]:
