@@ -42,3 +42,11 @@ def resnet50(shared):
     from salcheck.network.loading import load_model
 
     return load_model(f"local-dir:{shared / 'models' / 'resnet50.pqf_in1k'}", device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def files_as_they_are():
+    """Digests of code read files once in a process; tests write some anew."""
+    from salcheck.store import provenance
+
+    provenance._bytes.cache_clear()

@@ -19,13 +19,16 @@ INSERT INTO attempts (run_id, started, command, batch_size, device, versions)
 SELECT runs.id, runs.created, runs.command, runs.batch_size, models.device, runs.versions
 FROM runs JOIN models ON models.id = runs.model_id ORDER BY runs.id
 """
+# Notes of what is undefined that had no prefix.
+WHOLE = (
+    "'undefined for this image', 'claims no sum', 'has no distance', 'no other image in the batch to compare with',"
+    " 'no change leaves the class as it is, or the map of a changed image ranks too few pixels'"
+)
 SPLIT = [
     "UPDATE scores SET kind = 'blank', note = substr(note, 8) WHERE note LIKE 'blank: %'",
     "UPDATE scores SET kind = 'excluded', note = substr(note, 11) WHERE note LIKE 'excluded: %'",
     "UPDATE scores SET kind = 'undefined', note = substr(note, 12) WHERE note LIKE 'undefined: %'",
-    "UPDATE scores SET kind = 'undefined' WHERE kind IS NULL AND note IN ('undefined for this image', 'claims no sum',"
-    " 'has no distance', 'no other image in the batch to compare with',"
-    " 'no change leaves the class as it is, or the map of a changed image ranks too few pixels')",
+    f"UPDATE scores SET kind = 'undefined' WHERE kind IS NULL AND note IN ({WHOLE})",
     "UPDATE scores SET kind = 'failed' WHERE kind IS NULL AND note IS NOT NULL",
 ]
 OWN = "attempt_id = (SELECT attempts.id FROM attempts WHERE attempts.run_id = scores.run_id)"
@@ -74,6 +77,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_attempts"),
     )
     op.execute(MOVE)
+    op.create_table(
+        "run_methods",
+        sa.Column("run_id", sa.Integer(), nullable=False),
+        sa.Column("method_id", sa.Integer(), nullable=False),
+        sa.Column("asked", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["method_id"], ["methods.id"], name="fk_run_methods_method_id_methods"),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name="fk_run_methods_run_id_runs"),
+        sa.PrimaryKeyConstraint("run_id", "method_id", name="pk_run_methods"),
+    )
+    op.execute("INSERT INTO run_methods SELECT DISTINCT run_id, method_id, 1 FROM scores")
     for table in ("scores", "maps"):
         with op.batch_alter_table(table, table_kwargs=WITHOUT_ROWID) as batch:
             if table == "scores":
@@ -113,6 +126,7 @@ def downgrade() -> None:
         methods.create_unique_constraint("uq_methods_name_parameters_inputs", ["name", "parameters", "inputs"])
     op.execute("UPDATE facts SET name = name || ' =' WHERE NOT flag")
     op.execute("UPDATE scores SET note = kind || ': ' || note WHERE kind IN ('blank', 'excluded')")
+    op.execute(f"UPDATE scores SET note = 'undefined: ' || note WHERE kind = 'undefined' AND note NOT IN ({WHOLE})")
     _drop("facts", "flag")
     _drop("maps", "attempt_id", key=True)
     _drop("scores", "attempt_id", key=True)
@@ -130,6 +144,9 @@ def downgrade() -> None:
         op.execute(
             f"UPDATE runs SET {name} = (SELECT attempts.{name} {first}) WHERE id IN (SELECT run_id FROM attempts)"
         )
+    own = "FROM attempts JOIN runs ON runs.id = attempts.run_id WHERE runs.model_id = models.id LIMIT 1"
+    op.execute(f"UPDATE models SET device = COALESCE((SELECT attempts.device {own}), '')")
+    op.drop_table("run_methods")
     op.drop_table("attempts")
 
 

@@ -8,8 +8,8 @@ one method after another with the same view. The engine fills in keywords of the
     told        what the method says, `told(name, view, classes) -> (B, M) or None`: its `total`, its `distance`
     truth       `salcheck.inputs.truth.Truth` of these images: where objects and parts are
     subjects    the same images as other models see them, in the order of `subjects(...)` below: `Seen`
-    following   `following()`: a view of the next image of the run's order for each of these, None where there is none:
-                which images are asked about together, and how many, decides nothing
+    following   `following()`: a view of the next image of the run's order for each of these images, None where there is
+                no other; it does not depend on the batch
     example     `example(u)`: the first image of the dataset that shows class u, (3, H, W) as the model is fed it, with
                 its Truth; None where there is none
     memory      `salcheck.perturb.answers.Memory` of this view: what the model answers to changed images, and what else

@@ -64,8 +64,8 @@ def prepare(
     grid: int,
     confidence: float,
 ) -> Dataset:
-    """At most n mosaics of the dataset's photographs, of which no more are shown to the model than it takes, and those
-    once: which of them it is sure of is kept in the cache.
+    """At most n mosaics of the dataset's photographs. These are shown to the model until there are enough, each only
+    once: the cache keeps those that it is sure of.
 
     Raises SalcheckError where too few are classified correctly with a probability of `confidence` or more.
     """
@@ -79,7 +79,7 @@ def prepare(
             f"{count}, of {classes} classes, are classified correctly with a probability of {confidence:g} or "
             "more: give more photographs, or ask mosaic:confidence= for less"
         )
-    return mosaics(dataset, drawn, model, grid, f"{seed} {confidence:g} {code_of(Path(__file__))}")
+    return mosaics(dataset, drawn, model, grid, f"{model.identity} {seed} {confidence:g} {code_of(Path(__file__))}")
 
 
 def score(view: View, classes: Tensor, maps: Tensor, *, truth: Truth, grid: int = 2, confidence: float = 0.5) -> Scores:

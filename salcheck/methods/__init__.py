@@ -68,6 +68,10 @@ class Method:
     def module(self) -> ModuleType:
         return _model if self.name == THE_MODEL else registry.load("methods", self.name)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """To another process without the module, which is found there by its name."""
+        return {name: value for name, value in vars(self).items() if name != "module"}
+
     @property
     def outside(self) -> bool:
         """Whether its file is not salcheck's own: it is then held to the contract when it is first used."""

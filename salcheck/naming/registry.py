@@ -81,9 +81,8 @@ def source_of(shelf: str, name: str) -> Path:
 
 
 def flagged(shelf: str, flag: str) -> list[str]:
-    """Names of what is on a shelf with the line `flag = True`, sorted. Imports none of it."""
-    own = {name: PACKAGE / shelf / f"{name.replace('-', '_')}.py" for name in _own(shelf)}
-    files = own | {name: source.path for name, source in brought_to(shelf).items()}
+    """Names of salcheck's own files on a shelf with the line `flag = True`, sorted. Imports none of them."""
+    files = {name: PACKAGE / shelf / f"{name.replace('-', '_')}.py" for name in _own(shelf)}
     return sorted(name for name, file in files.items() if _is_set(file, flag))
 
 

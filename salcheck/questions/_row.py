@@ -53,11 +53,10 @@ class Question:
     paired: bool = True
     floors: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    variants: Sequence[Mapping[str, Any]] = ()
     version: int = 1
 
     @property
     def outside(self) -> bool:
         """Whether its diagnostic's file is not salcheck's own."""
         return self.diagnostic in registry.brought_to("diagnostics")
-
-    variants: Sequence[Mapping[str, Any]] = ()

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -34,6 +34,12 @@ from salcheck.references._library import Library
 from salcheck.store.provenance import code_of
 
 __all__ = ["Collector", "Features", "Library", "Need", "Reading", "References", "build", "own_images", "read"]
+
+# What decides which images are gathered, in what order, and how the model sees them.
+GATHERS = [
+    Path(__file__),
+    *(registry.PACKAGE / name for name in ("inputs/loader.py", "inputs/sample.py", "network/view.py")),
+]
 
 CHECKSUM = "checksum of "
 ORDER_SEED = 0  # held-out images are read in one fixed shuffled order, so that the first of them are a fair sample
@@ -135,7 +141,8 @@ def own_images(need: Need, model: Model) -> Dataset | None:
     if "images" not in need.parameters:
         return None
     root = Path(need.parameters["images"])
-    return registry.load("datasets", "folder").open_dataset(root, model.labels, 0)
+    opened = registry.load("datasets", "folder").open_dataset(root, model.labels, 0)
+    return replace(opened, code=code_of(registry.source_of("datasets", "folder")))
 
 
 def _identity(images: Dataset, unread: int) -> str:
@@ -153,7 +160,8 @@ def _check_labels(need: Need, source: Dataset) -> None:
 
 def _place(need: Need, model: Model, source: Dataset, cache: Path) -> Path:
     of = model.key if need.module.LAYER else model.identity
-    identity = json.dumps([code_of(Path(str(need.module.__file__))), of, source.digest, need.key])
+    code = code_of(Path(str(need.module.__file__)), alone=GATHERS)
+    identity = json.dumps([code, of, source.digest, need.key])
     return cache / "reference" / f"{need.name}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
 
 

@@ -18,8 +18,8 @@ SETTINGS = ["model", "weights", "layer", "transform", "dtype", "dataset_digest",
 
 RUNS = """
 SELECT runs.id AS run, question, arch, models.name AS model, layer, weights, dtype,
-       transform, datasets.name AS dataset, datasets.size AS dataset_size, datasets.digest AS dataset_digest,
-       reference, runs.parameters, seed, created,
+       transform, datasets.name AS dataset, datasets.digest AS dataset_digest,
+       reference, runs.parameters, seed, created, runs.code = '' AS migrated,
        (SELECT COUNT(*) FROM run_images WHERE run_images.run_id = runs.id) AS drawn
 FROM runs JOIN models ON models.id = runs.model_id JOIN datasets ON datasets.id = runs.dataset_id
 WHERE EXISTS (SELECT 1 FROM scores WHERE scores.run_id = runs.id)
@@ -102,9 +102,14 @@ def _check(stored: pd.DataFrame, questions: Collection[str], runs: Collection[in
 
 
 def _left_out(matching: pd.DataFrame, chosen: pd.DataFrame) -> list[str]:
-    """A remark on older runs with the same settings, if there are any."""
-    rest = [str(run) for run in matching["run"] if run not in set(chosen["run"])]
-    return [f"Not shown, each with its own salcheck report --run: run {', '.join(rest)}."] if rest else []
+    """Remarks on older runs with the same settings, and on runs of questions from outside that are not here."""
+    here = matching["question"].isin(names())
+    older = [str(run) for run in matching.loc[here, "run"] if run not in set(chosen["run"])]
+    strange = [str(run) for run in matching.loc[~here, "run"]]
+    return [
+        *([f"Not shown, each with its own salcheck report --run: run {', '.join(older)}."] if older else []),
+        *([f"Not shown, of a question that needs its --plugin FILE: run {', '.join(strange)}."] if strange else []),
+    ]
 
 
 def _about(row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from salcheck.report.section import make_section
 from salcheck.report.verdicts import qualified
 from salcheck.store.results import Store
 
-SAME_MAPS = ("model", "weights", "layer", "dtype")  # two runs in which a method's maps of an image are the same
+# Where these are the same in two runs, so are a method's maps of an image.
+SAME_MAPS = ("model", "weights", "layer", "dtype", "migrated")
 
 # The questions that can tell, and the title of their column. A choice: rq1 asks for the maps of two classes, and these
 # two have images of several classes with a known place for each. `localization` knows the place of one class only.

@@ -63,7 +63,7 @@ def _images(stored: Stored) -> list[str]:
     kept = "correctly classified ones only" if parameters["correct_only"] else "right or wrong"
     source = f"{about['dataset']} (seed {about['seed']})"
     left = _excluded(main)
-    unfinished = f"UNFINISHED: {done} of {drawn} images are scored; the same `salcheck eval` goes on with the rest."
+    unfinished = f"UNFINISHED: every method is scored on {done} of {drawn} images; `salcheck eval -n {drawn}` goes on."
     return [
         *([unfinished] if done < drawn else []),
         f"{drawn} images drawn from {source}, {kept}{left}; reference: {about['reference']}.",
@@ -71,7 +71,7 @@ def _images(stored: Stored) -> list[str]:
 
 
 def _attempts(stored: Stored) -> list[str]:
-    """How many processes worked on the run, and in what they differ: of the last bits of a score this can be seen."""
+    """How many processes worked on the run, and in what they differ: the last bits of a score can depend on it."""
     rows = stored.store.query(ATTEMPTS, run=stored.run)
     if len(rows) < 2:
         return []
@@ -89,7 +89,7 @@ def _older(stored: Stored) -> list[str]:
     specs = list(stored.store.query(OLDER, run=stored.run, shown=shown)["spec"]) if shown else []
     if not specs:
         return []
-    return [f"Scores by earlier code of {', '.join(specs)} are stored too; those of the newest are shown."]
+    return [f"Scores by other code of {', '.join(specs)} are stored too; those of the last used are shown."]
 
 
 def _excluded(main: pd.DataFrame) -> str:
@@ -202,6 +202,8 @@ def _facts(stored: Stored) -> list[str]:
     """What methods noted about their maps, over the maps that have a score."""
     question, main = stored.question, stored.main
     specs = {method.id: method.spec for method in stored.methods}
+    if not stored.roles:
+        return []
     facts = stored.store.query(FACTS, run=stored.run, roles=stored.roles)
     scored = main[main["value"].notna()].drop_duplicates(["method_id", "image_id"])
     scored = scored[["method_id", "image_id", "value"]].rename(columns={"value": "score"})

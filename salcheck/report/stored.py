@@ -17,11 +17,15 @@ from salcheck.store.results import Store
 # Classes: of fewer, no p could stay below .05 after Holm's correction for 200 comparisons (the least is 2 / 2**C).
 FEWEST = 14
 
-# Of a method whose code has changed since it was scored first, the newest is shown.
+# Of a method whose code has changed since it was scored first, the edition that was asked for last is shown.
 NEWEST = """
 NOT EXISTS (
-    SELECT 1 FROM methods AS newer JOIN scores AS later ON later.method_id = newer.id AND later.run_id = :run
-    WHERE newer.name = methods.name AND newer.parameters = methods.parameters AND newer.id > methods.id
+    SELECT 1 FROM methods AS other JOIN run_methods AS later ON later.method_id = other.id AND later.run_id = :run
+    WHERE other.name = methods.name AND other.parameters = methods.parameters AND other.id <> methods.id
+    AND later.asked > (
+        SELECT COALESCE(MAX(own.asked), 0) FROM run_methods AS own
+        WHERE own.run_id = :run AND own.method_id = methods.id
+    )
 )
 """
 
@@ -132,6 +136,8 @@ class Stored:
         Of two duplicates a control or floor counts as the first. Signatures cover the positive part of maps only; some
         diagnostics read more, so the scores must agree too.
         """
+        if not self.roles:
+            return {}
         rows = self.store.query(SIGNATURES, run=self.run, roles=self.roles)
         table = rows.pivot(index=["role", "image_id"], columns="method_id", values="signature")
         order = [m for m in sorted(self.methods, key=lambda m: (not m.control, not m.floor)) if m.id in table]

@@ -17,18 +17,23 @@ TOLERANCE = 1e-3  # of the map's peak: what another size of batch may change
 
 
 def check_method(
-    method: Method, view: View, classes: Tensor, maps: Tensor, references: Mapping[str, Any] | None = None
+    method: Method,
+    view: View,
+    classes: Tensor,
+    maps: Tensor,
+    before: int,
+    references: Mapping[str, Any] | None = None,
 ) -> None:
     """Raises SalcheckError where the maps that `method.saliency(view, classes, references)` gave break the contract.
 
     maps: (B, M, h, w) on the layer's grid or (B, M, H, W), finite, for classes (B, M). The last image is explained once
-    more by itself: its map is the same, no hook stays on the network, no gradient in its weights or the images.
+    more by itself: its map is the same. No gradient stays in the weights or the images, and no hook on the network;
+    `before`: how many there were before the maps were made.
     """
     _check_shape(method, view, classes, maps)
-    before = _hooks(view.net)
     last = torch.tensor([len(view) - 1])
     alone = method.saliency(view.again(view.images[-1:], last), classes[-1:], references)
-    if _hooks(view.net) != before:
+    if hooks(view.net) != before:
         raise _broken(method, "it leaves a hook on the network: remove it before it returns")
     if any(weight.grad is not None for weight in view.net.parameters()) or view.images.requires_grad:
         raise _broken(method, "it leaves gradients in the weights or the images: use torch.autograd.grad")
@@ -77,7 +82,8 @@ def _check_shape(method: Method, view: View, classes: Tensor, maps: Tensor) -> N
         raise _broken(method, "a map is not finite: NaN or infinity comes of a division by zero, a root or a logarithm")
 
 
-def _hooks(net: nn.Module) -> int:
+def hooks(net: nn.Module) -> int:
+    """How many hooks there are on a network and its modules."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return sum(len(getattr(module, kind)) for module in net.modules() for kind in kinds)
 

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from salcheck.errors import SalcheckError
-from salcheck.inputs.loader import Chunk, ahead
+from salcheck.inputs.loader import Chunk, ahead, batches
 from salcheck.maps.notes import Kind, Note
 from salcheck.runs.ledger import Ledger
 from salcheck.runs.maps import RunMaps
+from salcheck.runs.rows import Maps, Task
 from salcheck.runs.run import Run
 from salcheck.runs.shard import score_shard
 from salcheck.store.results import Store
@@ -27,11 +28,19 @@ def evaluate(run: Run, store: Store, cache: Path, progress: Callable[[int], None
     for plan, chunk in ahead(run.model, run.dataset, ((plan, ledger.unread(plan)) for plan in ledger.plans())):
         task = plan.task
         if task.todo:
-            images = chunk if chunk.items else Chunk(task.items, list(task.items), [], [], {})
-            rows = score_shard(run, task, images, maps.read(task.todo, images.read, plan.checksums))
-            ledger.enter(rows, maps.write(rows.maps))
+            stored = maps.read(task.todo, task.items, plan.checksums)
+            images = chunk if chunk.items else _images(run, task, stored)
+            rows = score_shard(run, task, images, stored)
+            ledger.enter(plan, rows, maps.write(rows.maps))
         progress(plan.stop)
     return ledger.run_id
+
+
+def _images(run: Run, task: Task, stored: Maps) -> Chunk:
+    """Images that need not be read for maps that are stored; where some are torn or gone, they are read after all."""
+    if all((method.key, item.key) in stored for method in task.todo for item in task.items):
+        return Chunk(task.items, list(task.items), [], [], {})
+    return next(batches(run.model, run.dataset, task.items, len(task.items)))
 
 
 def summary(store: Store, run: Run, run_id: int) -> str:
@@ -39,7 +48,7 @@ def summary(store: Store, run: Run, run_id: int) -> str:
     notes = store.query(
         "SELECT kind, note, COUNT(DISTINCT image_id) AS n FROM scores WHERE run_id = :run AND metric = :metric"
         " AND kind IS NOT NULL AND kind <> :blank GROUP BY kind, note"
-        " HAVING COUNT(DISTINCT method_id) = :methods ORDER BY n DESC",
+        " HAVING COUNT(DISTINCT method_id) >= :methods ORDER BY n DESC",
         **{"run": run_id, "metric": run.question.metric, "blank": Kind.BLANK.value, "methods": len(run.methods)},
     )
     left_out = "; ".join(f"{n} {Note(Kind(kind), note)}" for kind, note, n in notes.itertuples(index=False))

@@ -22,7 +22,7 @@ from salcheck.methods import Method
 from salcheck.naming import registry
 from salcheck.network.model import Model
 from salcheck.network.view import View
-from salcheck.runs.contract import check_method
+from salcheck.runs.contract import check_method, hooks
 
 OVERLAP_PERCENT = 5.0
 NO_CLASS = -1  # stands for the class where a model has none
@@ -108,9 +108,10 @@ def _explain_chunk(
     classes = _classes(view, wanted)
     maps, drifts = {}, {}
     for done, method in enumerate(methods, start=1):
+        before = hooks(view.net)
         made = method.saliency(view, classes, references)
         if method.outside:
-            check_method(method, view, classes, made, references)
+            check_method(method, view, classes, made, before, references)
         maps[method.typed] = made.cpu()
         if model.amp:
             in_float32 = method.saliency(exact, classes, references).cpu()

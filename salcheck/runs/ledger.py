@@ -17,11 +17,14 @@ from salcheck.store.versions import versions
 
 @dataclass(frozen=True)
 class Plan:
-    """What is left to do for one chunk, and the checksums of maps that are stored. stop: images up to its end."""
+    """What is left to do for one chunk, and the checksums of maps that are stored. stop: images up to its end. done:
+    methods and images, by their keys, that have rows: these stay, whatever is found now.
+    """
 
     task: Task
     stop: int
     checksums: Checksums = field(default_factory=dict)
+    done: frozenset[tuple[str, str]] = frozenset()
 
 
 class Ledger:
@@ -36,6 +39,7 @@ class Ledger:
         self.run_id = store.identify(schema.runs, _run(run, self.model_id, dataset_id), unique=["key"])
         unique = ["name", "parameters", "inputs", "code"]
         self._methods = {m.key: store.identify(schema.methods, _method(run, m), unique) for m in run.methods}
+        _register_methods(store, self.run_id, list(self._methods.values()))
         self._images = _register_images(run, store, dataset_id, self.run_id)
 
     def plans(self) -> Iterator[Plan]:
@@ -60,13 +64,14 @@ class Ledger:
         )
         return [] if stored else task.items
 
-    def enter(self, rows: Rows, checksums: Sequence[Sequence[Sequence[int]]]) -> None:
+    def enter(self, plan: Plan, rows: Rows, checksums: Sequence[Sequence[Sequence[int]]]) -> None:
         """All rows of a chunk in one transaction; checksums: of its new maps, by entry, role and image."""
+        new = [row for row in rows.scores if (row["method"], row["image"]) not in plan.done]
         with self._store.transaction() as connection:
             attempt = self._attempted(connection)
             predictions = [self._named(row, model_id=self.model_id) for row in rows.predictions]
             facts = [self._named(row, model_id=self.model_id) for row in rows.facts]
-            scores = [self._named(row, run_id=self.run_id, attempt_id=attempt) for row in rows.scores]
+            scores = [self._named(row, run_id=self.run_id, attempt_id=attempt) for row in new]
             maps = [self._named(row, model_id=self.model_id, attempt_id=attempt) for row in self._maps(rows, checksums)]
             self._store.put(connection, schema.predictions, predictions, replace=False)
             self._store.put(connection, schema.maps, maps, replace=True)
@@ -78,13 +83,13 @@ class Ledger:
         methods = {id: key for key, id in self._methods.items()}
         asked = {"methods": list(methods), "images": list(images)}
         stop = start + len(items)
-        done = self._store.query(
-            "SELECT method_id, COUNT(DISTINCT image_id) AS n FROM scores WHERE run_id = :run AND metric = :metric"
-            " AND method_id IN :methods AND image_id IN :images GROUP BY method_id",
+        rows = self._store.query(
+            "SELECT DISTINCT method_id, image_id FROM scores WHERE run_id = :run AND metric = :metric"
+            " AND method_id IN :methods AND image_id IN :images",
             **{"run": self.run_id, "metric": self.run.question.metric, **asked},
         )
-        counts = dict(zip(done["method_id"], done["n"], strict=True))
-        todo = [m for m in self.run.methods if counts.get(self._methods[m.key], 0) < len(items)]
+        done = frozenset((methods[m], images[i]) for m, i in rows.itertuples(index=False))
+        todo = [m for m in self.run.methods if any((m.key, item.key) not in done for item in items)]
         if not todo:
             return Plan(Task(items, []), stop)
         classes = self._store.query(
@@ -99,7 +104,7 @@ class Ledger:
         )
         checksums = {(methods[m], r, images[i]): c for m, r, i, c in stored.itertuples(index=False)}
         ranks = {images[int(id)]: [int(u) for u in rows["class"]] for id, rows in classes.groupby("image_id")}
-        return Plan(Task(items, todo, ranks, first=start == 0), stop, checksums)
+        return Plan(Task(items, todo, ranks, first=start == 0), stop, checksums, done)
 
     def _maps(self, rows: Rows, checksums: Sequence[Sequence[Sequence[int]]]) -> Iterator[dict[str, Any]]:
         for made, by_role in zip(rows.maps, checksums, strict=True):
@@ -175,6 +180,14 @@ def _method(run: Run, method: Any) -> dict[str, Any]:
         "code": run.codes[method.key],
         "control": method.control,
     }
+
+
+def _register_methods(store: Store, run_id: int, methods: Sequence[int]) -> None:
+    """Says that these editions of the methods were asked for last."""
+    last = store.query("SELECT COALESCE(MAX(asked), 0) AS n FROM run_methods WHERE run_id = :run", run=run_id)
+    rows = [{"run_id": run_id, "method_id": id, "asked": int(last["n"][0]) + 1} for id in methods]
+    with store.transaction() as connection:
+        store.put(connection, schema.run_methods, rows, replace=True)
 
 
 def _register_images(run: Run, store: Store, dataset_id: int, run_id: int) -> dict[str, int]:

@@ -128,7 +128,7 @@ def make_run(
         items=items,
         methods=methods,
         references=built,
-        reference_key=f"{images.source.digest} {shared} {built.unread}",
+        reference_key=images.source.digest,
         reference_source=_source(images.source, request.reference_data is None, shared, built.unread),
         seed=request.seed,
         correct_only=request.correct_only,

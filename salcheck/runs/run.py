@@ -17,10 +17,20 @@ from salcheck.references import References
 from salcheck.store.provenance import code_of
 from salcheck.store.results import to_json
 
-# What the engine itself decides: of a map, for which class it is and which random numbers it gets; of a score, also
-# what the diagnostic is given. They count alone: much of what they import changes no number.
-OF_MAPS = [registry.PACKAGE / "runs" / "classes.py", registry.PACKAGE / "inputs" / "sample.py"]
-OF_SCORES = [*OF_MAPS, registry.PACKAGE / "runs" / "shard.py", registry.PACKAGE / "inputs" / "truth.py"]
+# What the engine itself decides: of a map, for which class it is, which random numbers it gets and what it sees of the
+# model; of a score, also what the diagnostic is given. They count alone: much of what they import changes no number.
+OF_MAPS = [
+    registry.PACKAGE / name
+    for name in (
+        "runs/classes.py",
+        "inputs/sample.py",
+        "inputs/loader.py",
+        "network/model.py",
+        "network/view.py",
+        "network/grid.py",
+    )
+]
+OF_SCORES = [*OF_MAPS, registry.PACKAGE / "runs/shard.py", registry.PACKAGE / "inputs/truth.py"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,7 @@ class Run:
     `reference_source` says these in words. `subjects`: other models that the images are shown to, by name, each with
     its own references. `levels`: names of the levels 1, 2, ... of the scores. `notes`: which methods had to be left
     out, and why. `batch_size` and `command` change no score: they are stored with each attempt.
+    `plugins`: files and modules from outside, as `registry.add` takes them in another process.
     """
 
     question: Question
@@ -50,6 +61,7 @@ class Run:
     subjects: Mapping[str, tuple[Model, References]] = field(default_factory=dict)
     levels: Sequence[str] = ()
     rest: Sequence[Item] = ()
+    plugins: Sequence[str] = field(default_factory=registry.sources)
 
     @property
     def diagnostic(self) -> ModuleType:
@@ -79,11 +91,10 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """Hash of all that can change a score.
+        """Hash of all that decides a score, but for its last bits: another batch is added up in another order.
 
         Methods are not in it, so that a run can gain some later, nor is the number of images: draws are prefixes of one
-        order, and no score depends on how many images there are, or on the batch that an image is in. The last bits of
-        a score can: libraries add up the numbers of another batch in another order.
+        order, and no score depends on how many images there are, or on the batch that an image is in.
         """
         parts: list[Any] = [self.question.name, self.question.version, self.code, self.model.key, self.dataset.digest]
         parts += [self.reference_key, self.seed, {name: model.key for name, (model, _) in self.subjects.items()}]
@@ -92,7 +103,8 @@ class Run:
     def inputs(self, method: Method) -> dict[str, Any]:
         """What the method reads beside the image, by identity: two maps differ where these do."""
         own = self.references.digests
-        read = {need.key: own.get(need.key, self.reference_key) for need in method.needs}
+        held_out = f"{self.reference_key} {self.references.unread}"
+        read = {need.key: own.get(need.key, held_out) for need in method.needs}
         return read | ({"seed": self.seed} if method.seeded else {})
 
     @cached_property

@@ -23,13 +23,14 @@ from salcheck.maps import ranking
 from salcheck.maps.drift import drift
 from salcheck.maps.notes import Kind, Note
 from salcheck.methods import Method
+from salcheck.naming import registry
 from salcheck.network.chunks import out_of_memory
 from salcheck.network.model import Model
 from salcheck.network.view import View
 from salcheck.perturb.answers import Memory
 from salcheck.references import References
 from salcheck.runs.classes import classes_of
-from salcheck.runs.contract import check_method, check_scores
+from salcheck.runs.contract import check_method, check_scores, hooks
 from salcheck.runs.rows import Made, Maps, Rows, Task, fact_rows, number
 from salcheck.runs.run import Run
 
@@ -45,6 +46,8 @@ def score_shard(run: Run, task: Task, chunk: Chunk, stored: Maps) -> Rows:
 
     chunk: the task's images, as far as they could be read. stored: maps that need not be made again.
     """
+    for source in run.plugins:
+        registry.add(source)
     return _Shard(run, task, stored).score(chunk)
 
 
@@ -174,17 +177,18 @@ class _Shard:
         known = self._task.ranks
         if all(item.key in known for item in chunk.read):
             return [known[item.key] for item in chunk.read], []
+        finite = view.logits.isfinite().all(-1).tolist()
         top = ranking.ranked(view.logits)[:, :TOP]
         parts = (top, view.logits.gather(1, top), view.logits.softmax(-1).gather(1, top))
         triples = torch.stack([part.cpu().double() for part in parts], -1).tolist()
-        finite = view.logits.isfinite().all(-1).tolist()
         rows = [
             {"image": item.key, "rank": rank, "class": int(c), "logit": s, "probability": p}
             for item, ranked, sound in zip(chunk.read, triples, finite, strict=True)
-            if sound
+            if sound and item.key not in known
             for rank, (c, s, p) in enumerate(ranked, start=1)
         ]
-        return [c if sound else [] for c, sound in zip(top.tolist(), finite, strict=True)], rows
+        new = [c if sound else [] for c, sound in zip(top.tolist(), finite, strict=True)]
+        return [known.get(item.key, ranks) for item, ranks in zip(chunk.read, new, strict=True)], rows
 
     def _maps(self, chunk: Chunk, views: tuple[View, View], classes: Tensor, method: Method) -> tuple[Tensor, Rows]:
         """Maps (B, M, h, w) of one method, stored ones or new ones, with what is to be stored of new ones.
@@ -197,9 +201,10 @@ class _Shard:
             known = np.stack([maps for maps in stored if maps is not None])
             return torch.from_numpy(known).to(run.model.device), Rows()
         references = run.references.values
+        before = hooks(view.net)
         maps, facts = method.decide(view, classes, references)
         if method.outside and self._task.first:
-            check_method(method, view, classes, maps, references)
+            check_method(method, view, classes, maps, before, references)
         if run.model.amp and self._task.first:
             facts = facts | self._drift(exact, classes, method, maps)
         signatures = [[number(one) for one in row] for row in ranking.signature(maps).cpu().tolist()]

@@ -3,7 +3,7 @@
 import ast
 import functools
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from salcheck.naming.registry import PACKAGE
@@ -36,37 +36,59 @@ def _imported(files: Sequence[Path]) -> set[Path]:
 
 def _name(file: Path) -> str:
     """The same on every machine."""
-    return file.relative_to(PACKAGE).as_posix() if file.is_relative_to(PACKAGE) else file.name
+    return file.relative_to(_home(file)).as_posix()
 
 
-@functools.lru_cache(maxsize=1024)
+def _home(file: Path) -> Path:
+    """The folder that a file's imports are looked up in: that of its outermost package, or its own."""
+    if file.is_relative_to(PACKAGE):
+        return PACKAGE.parent
+    place = file.parent
+    while (place / "__init__.py").is_file():
+        place = place.parent
+    return place
+
+
+@functools.lru_cache(maxsize=4096)
 def _imports(file: Path, source: bytes) -> tuple[Path, ...]:
-    """The files that one file imports by name: of salcheck, or of its own folder where it lies outside."""
-    places = [PACKAGE.parent] if file.is_relative_to(PACKAGE) else [PACKAGE.parent, file.parent]
-    names = [name for name in _names(ast.parse(source)) if name]
-    return tuple(path for name in names for place in places if (path := _file(place, name)))
+    """The files that one file imports by name: of salcheck, or of its own home where it lies outside."""
+    places = list(dict.fromkeys([PACKAGE.parent, _home(file)]))
+    own = file.relative_to(_home(file)).with_suffix("").parts
+
+    def find(name: Sequence[str]) -> Path | None:
+        return next((path for place in places if (path := _file(place, name))), None)
+
+    return tuple(path for name in _names(ast.parse(source), own, find) if (path := find(name)))
 
 
-def _names(tree: ast.AST) -> Iterator[str]:
-    """Dotted names of what may be modules: `a.b` of `import a.b`, and both `a` and `a.b` of `from a import b`."""
+def _names(
+    tree: ast.AST, own: Sequence[str], find: Callable[[Sequence[str]], Path | None]
+) -> Iterator[tuple[str, ...]]:
+    """What may be modules: a.b of `import a.b`; a.b and, if b is none, a of `from a import b`, relative ones too.
+
+    own: the importing module's name in parts. A package is read for what is defined in it, not for its modules.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            modules = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (module for module in modules if _file(PACKAGE.parent, module))
-            # A package is read for what is defined in it, not for its modules.
-            if not all(_file(PACKAGE.parent, module) for module in modules):
-                yield node.module
+            yield from (tuple(alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = tuple(own[: len(own) - node.level]) if node.level else ()
+            whole = (*base, *(node.module.split(".") if node.module else ()))
+            modules = [(*whole, alias.name) for alias in node.names]
+            yield from modules
+            if not all(find(module) for module in modules):
+                yield whole
 
 
-def _file(place: Path, module: str) -> Path | None:
-    path = place.joinpath(*module.split("."))
-    if place == PACKAGE.parent and path.parts[: len(PACKAGE.parts)] != PACKAGE.parts:
+def _file(place: Path, module: Sequence[str]) -> Path | None:
+    path = place.joinpath(*module)
+    if not module or (place == PACKAGE.parent and module[0] != PACKAGE.name):
         return None
     candidates = (path.with_name(f"{path.name}.py"), path / "__init__.py")
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
+@functools.cache
 def _bytes(file: Path) -> bytes:
+    """Read once in a process: what is edited later has not been imported."""
     return file.read_bytes()

@@ -115,6 +115,15 @@ attempts = Table(
     Column("versions", Text, nullable=False),  # JSON
 )
 
+# Which editions of methods a run has: the one of the highest number was asked for last.
+run_methods = Table(
+    "run_methods",
+    metadata,
+    _to("run", primary_key=True),
+    _to("method", primary_key=True),
+    Column("asked", Integer, nullable=False),
+)
+
 run_images = Table(
     "run_images",
     metadata,

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from salcheck.datasets import Dataset
+from salcheck.inputs.opening import open_data
 from salcheck.network.loading import Model, load_model
-from salcheck.runs import evaluate as engine
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -20,8 +20,8 @@ def subject(options: argparse.Namespace, dataset: str, photographs: str) -> tupl
     """The model, and photographs of `photos/<photographs>` in the shared folder; or what is built in."""
     if options.tiny:
         model = load_model("scenes", device="cpu")
-        return model, engine.open_data("scenes", None, model, 0)
+        return model, open_data("scenes", None, model, 0)
     if not (options.shared and options.shared.is_dir()):
         raise SystemExit(f"no folder {options.shared}: give real weights and photographs with --shared, or say --tiny")
     model = load_model(f"local-dir:{options.shared / 'models' / 'resnet50.pqf_in1k'}", device="cpu")
-    return model, engine.open_data(dataset, options.shared / "photos" / photographs, model, 0)
+    return model, open_data(dataset, options.shared / "photos" / photographs, model, 0)

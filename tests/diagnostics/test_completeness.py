@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from salcheck.diagnostics import completeness
 from salcheck.diagnostics.completeness import score
 from salcheck.maps.notes import Kind, Note
 from salcheck.methods import parse_method
@@ -82,7 +83,7 @@ def test_the_claims_of_cam_and_hirescam_in_plain_numpy(pooled):
 @pytest.mark.parametrize("family", ["vgg", "mobilenetv3", "test_convnext"])
 def test_hirescam_promises_nothing_where_the_head_is_not_linear(family):
     scores = asked("hirescam", make_view(make_net(family), make_images(3, 160 if "conv" in family else 56)))
-    assert scores.notes == ["claims no sum"] * 3
+    assert scores.notes == [completeness.NO_CLAIM] * 3
     assert all(values.isnan().all() for values in scores.values.values())
 
 
@@ -122,7 +123,7 @@ def test_centred_diffcam_sums_to_the_distance(pooled, tmp_path, group):
     assert (scores.values["error"] < 1e-4).all()
     assert (scores.values["total"] > 0).all()
     for other in (f"diffcam:group={group}", f"{spec},relu=true"):
-        assert asked(other, view, references).notes == ["claims no sum"] * 3
+        assert asked(other, view, references).notes == [completeness.NO_CLAIM] * 3
 
 
 @pytest.mark.parametrize("name", sorted(CLAIM))

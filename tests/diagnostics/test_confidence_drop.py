@@ -150,7 +150,7 @@ def test_levels_beyond_the_positive_pixels_have_no_score_unless_ties_are_broken(
     view, percent = counts_view(torch.ones(4, 4)), (25.0, 31.25, 75.0)
     none = score(view, CLASS, corner(), percent=percent, output="logit")
     assert none.notes == [None]
-    assert none.gap.startswith("blank")
+    assert none.gap.kind is Kind.BLANK
     for name in ("drop", "difference", "after", "tied"):
         assert none.values[name].isnan().tolist() == [[False, True, True]]
     assert none.values["before"].item() == 16

@@ -43,7 +43,7 @@ def test_by_hand():
     expected = {"own": [1, 4, torch.nan], "other": [-0.5, -2, torch.nan], "contrast": [1.5, 6, torch.nan]}
     for name, value in scores.values.items():
         assert value[0].tolist() == pytest.approx(expected[name], nan_ok=True), name
-    assert scores.gap.startswith("blank")
+    assert scores.gap.kind is Kind.BLANK
 
 
 def test_the_metrics_are_those_of_the_question():

@@ -12,7 +12,7 @@ from salcheck.diagnostics import counterfactual
 from salcheck.diagnostics.counterfactual import roles, threshold
 from salcheck.errors import SalcheckError
 from salcheck.inputs.truth import Truth
-from salcheck.maps.notes import Kind, Note
+from salcheck.maps.notes import Kind
 from salcheck.perturb.answers import Memory
 from salcheck.questions import QUESTIONS, RANDOM, TOP1, TOP2
 from salcheck.runs.asking import parse_question
@@ -191,7 +191,7 @@ def test_equals_a_count_in_plain_python():
         points, visible = world.points[b], [v > 0 for v in world.points[b, :, 2]]
         true = [v and world.dataset.parts.differences[own, rival, p] > T for p, v in enumerate(visible)]
         if not any(true):
-            assert scores.notes[b].startswith(Note(Kind.EXCLUDED, ""))
+            assert scores.notes[b].kind is Kind.EXCLUDED
             assert all(value[b].isnan().all() for value in values.values())
             noted += 1
             continue
@@ -277,7 +277,7 @@ def test_a_blank_map_has_no_score_and_that_of_an_example_no_piou():
     maps = world.maps([0, 1], torch.tensor([[0, 1], [1, 0]]))
     maps[0, 0] = -1.0
     scores = world.score([0, 1], [[0, 1], [1, 0]], maps, percentile=0.0)
-    assert [note and note.split(":")[0] for note in scores.notes] == ["blank", None]
+    assert [note and note.kind for note in scores.notes] == [Kind.BLANK, None]
     assert scores.values["f1"].isnan().tolist() == [True, False]
     world.explain = lambda view, classes: torch.zeros(len(view), 2, SIDE, SIDE)
     scores = world.score([0, 1], [[0, 1], [1, 0]], percentile=0.0)
@@ -291,9 +291,9 @@ def test_classes_that_differ_in_no_visible_part_or_by_nobody_knows_what_are_excl
     world = one_image(hidden, [0, 1, 0, 0])
     world.dataset.parts.differences[0, 2] = np.nan
     scores = world.score([0, 0], [[0, 1], [0, 2]])
-    assert [note.split(":")[0] for note in scores.notes] == ["excluded", "excluded"]
-    assert "no visible part" in scores.notes[0]
-    assert "not known" in scores.notes[1]
+    assert [note.kind for note in scores.notes] == [Kind.EXCLUDED] * 2
+    assert "no visible part" in scores.notes[0].why
+    assert "not known" in scores.notes[1].why
 
 
 def zeros_and_ones(share, P=40):

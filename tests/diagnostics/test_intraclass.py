@@ -144,7 +144,7 @@ def test_farther_by_hand_and_no_distance_leaves_gaps(view):
     for name in ("distance_clean", "distance_planted", "farther"):
         assert scores.values[name].isnan().all()
     assert scores.notes == [None] * 3
-    assert scores.gap == "has no distance"
+    assert scores.gap.why == "has no distance"
 
 
 def test_images_that_cannot_be_broken_and_blank_maps_have_no_score(net, view):

@@ -244,3 +244,5 @@ def test_a_mosaic_does_not_depend_on_how_many_are_asked_for_or_on_the_batch(scen
     assert [item.key for item in other.items] == [item.key for item in found.items]
     assert make(dataset, scenes_model, 12, seed=1).digest != found.digest
     assert make(dataset, scenes_model, 12, confidence=0.4).digest != found.digest
+    other_model = dataclasses.replace(scenes_model, weights="other")
+    assert make(dataset, other_model, 12).digest != found.digest  # what it is sure of is other photographs

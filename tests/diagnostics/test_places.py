@@ -4,8 +4,8 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from salcheck.diagnostics._places import blanks, first, lying_on, own_and_other, pointing, positive, widened
-from salcheck.maps.notes import Kind, Note
+from salcheck.diagnostics._places import blanks, lying_on, own_and_other, pointing, positive, widened
+from salcheck.maps.notes import Kind, Note, first
 
 
 def test_shares_of_maps_in_places_by_hand():

@@ -124,7 +124,7 @@ def test_agreement_is_the_mean_over_the_changes_that_leave_the_class(view, net):
     scores = score(view, 1 - classes, maps, changes=("noise",), explain=explain)
     assert scores.values["agreement"].isnan().all()
     assert scores.notes == [None] * 3
-    assert "no change leaves the class" in scores.gap
+    assert "no change leaves the class" in scores.gap.why
 
 
 def test_the_class_that_is_explained_stays_that_of_the_image(view):

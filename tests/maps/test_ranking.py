@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from salcheck.maps.notes import Kind, Note
 from salcheck.maps.ranking import blank, mass, place, ranked, set_size, signature, top_set, upsample
 
 
@@ -54,7 +53,7 @@ def test_blank_maps_say_why():
     few[0, 0] = 1
     why = blank(torch.cat([maps, few[None]]), 25)
     assert why[0] is None
-    assert [note and note.removeprefix(Note(Kind.BLANK, "")) for note in why[1:]] == [
+    assert [note and note.why for note in why[1:]] == [
         "no positive value",
         "not finite",
         "constant",

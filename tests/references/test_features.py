@@ -10,7 +10,7 @@ from PIL import Image
 from salcheck.datasets import Dataset, Item
 from salcheck.errors import SalcheckError
 from salcheck.network.loading import load_model
-from salcheck.references import Features, Need, build, features, read
+from salcheck.references import Features, Need, _features, build, read
 from tests.makers import save_images, save_model
 from tests.nets import make_images, make_net, make_view
 
@@ -110,7 +110,7 @@ def test_rows_are_those_that_show_a_class_or_all_others():
 
 def test_prototypes_are_class_means_or_else_the_images(monkeypatch):
     found = made(LABELS)
-    monkeypatch.setattr(features, "ROWS", 3)
+    monkeypatch.setattr(_features, "ROWS", 3)
     means, classes = found.prototypes
     assert classes.tolist() == [0, 1, 3, 5]
     for mean, u in zip(means.numpy(), classes.tolist(), strict=True):
@@ -126,7 +126,7 @@ def test_prototypes_are_class_means_or_else_the_images(monkeypatch):
 @pytest.mark.parametrize("k", [1, 4, 9])
 def test_the_nearest_are_those_of_a_plain_search(monkeypatch, k, own, cosine):
     found = made([(u % 9,) for u in range(30)])
-    monkeypatch.setattr(features, "ROWS", 4)
+    monkeypatch.setattr(_features, "ROWS", 4)
     z = torch.randn(6, 5, generator=torch.Generator().manual_seed(1)) + 2
     classes = torch.tensor([[0, 3], [4, 4], [8, 1], [2, 7], [5, 77], [6, -1]])
     rows, there = found.nearest(z, classes, k, own, cosine)
@@ -153,7 +153,7 @@ def test_near_neighbours_far_from_zero_keep_their_order():
 def test_the_scatter_of_some_images_equals_the_direct_sum(monkeypatch, rows):
     """Few of them summed, most of them as all less the others: once all are summed, never more than half."""
     found = made(LABELS)
-    monkeypatch.setattr(features, "ROWS", 3)
+    monkeypatch.setattr(_features, "ROWS", 3)
     found.scatter(torch.arange(10))
     summed, plainly = [], Features._summed
     monkeypatch.setattr(Features, "_summed", lambda self, *some: summed.append(len(some[0])) or plainly(self, *some))

@@ -8,7 +8,7 @@ from salcheck.errors import SalcheckError
 from salcheck.maps.notes import Kind, Note
 from salcheck.methods import parse_method
 from salcheck.questions import find
-from salcheck.runs.contract import check_method, check_scores
+from salcheck.runs.contract import check_method, check_scores, hooks
 from tests.nets import make_images, make_net, make_view
 
 CLASSES = torch.tensor([[0, 3], [1, 6], [5, 2]])
@@ -20,6 +20,7 @@ LIARS = {
     "maps = (view.grads(classes) * view.acts[:, None]).sum(2); return maps / maps.abs().max()": "in a batch of 3",
     "return torch.rand(*classes.shape, 2, 2)": "may depend on its own image and class alone",
     f"view.net.conv1.register_forward_hook(lambda *_: None); {HONEST}": "leaves a hook",
+    f"len(view.net.conv1._forward_hooks) or view.net.conv1.register_forward_hook(lambda *_: None); {HONEST}": "a hook",
     f"view.net.requires_grad_(True); view.net(view.images).sum().backward(); {HONEST}": "leaves gradients",
     f"view.images.requires_grad_(); {HONEST}": "leaves gradients",
 }
@@ -33,7 +34,8 @@ def call(tmp_path):
         (tmp_path / "mine.py").write_text(f"import torch\ndef saliency(view, classes):\n    {body}\n")
         method = parse_method(str(tmp_path / "mine.py"))
         view = make_view(make_net("test_resnet"), make_images(count))
-        check_method(method, view, CLASSES[:count], method.saliency(view, CLASSES[:count]))
+        before = hooks(view.net)
+        check_method(method, view, CLASSES[:count], method.saliency(view, CLASSES[:count]), before)
 
     return call
 
@@ -54,7 +56,8 @@ def test_a_method_that_breaks_the_contract_is_one_line(call, body):
 @pytest.mark.parametrize("name", ["random", "gradcam", "smoothgrad:samples=2", "case:contrast=logits"])
 def test_salchecks_own_methods_pass(name):
     method, view = parse_method(name), make_view(make_net("test_resnet"), make_images())
-    check_method(method, view, CLASSES, method.saliency(view, CLASSES))
+    before = hooks(view.net)
+    check_method(method, view, CLASSES, method.saliency(view, CLASSES), before)
 
 
 NOTES = [None, None, Note(Kind.BLANK, "constant")]

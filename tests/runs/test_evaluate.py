@@ -17,6 +17,7 @@ from salcheck.methods import gradcam, layercam, parse_methods
 from salcheck.naming import registry
 from salcheck.network.loading import load_model
 from salcheck.report.build import make_report
+from salcheck.report.stored import METHODS
 from salcheck.runs import asking, plan
 from salcheck.runs import evaluate as engine
 from salcheck.runs import run as run_module
@@ -439,7 +440,14 @@ def test_changed_code_of_one_method_makes_its_maps_anew_and_no_others(bench, mon
     with Store(str(bench.root / "scores.db")) as store:
         (section,) = make_report(store).sections
     assert [line.method for line in section.lines].count("layercam") == 1
-    assert "Scores by earlier code of layercam are stored too; those of the newest are shown." in section.remarks
+    assert "Scores by other code of layercam are stored too; those of the last used are shown." in section.remarks
+    monkeypatch.setattr(run_module, "code_of", real)
+    bench.ask(methods="gradcam,layercam")  # the change is taken back
+    assert len(asked) == 3
+    with Store(str(bench.root / "scores.db")) as store:
+        shown = store.query(METHODS, run=1)
+        codes = dict(store.query("SELECT id, code FROM methods").itertuples(index=False))
+    assert {codes[id] for id, spec in zip(shown["id"], shown["spec"], strict=True) if spec == "layercam"} != {"changed"}
 
 
 @pytest.mark.parametrize(("settings", "says"), [({"n": 0}, "no images"), ({"methods": "case:k=9"}, "1 to 6")])
@@ -508,3 +516,40 @@ def test_images_that_a_method_names_itself_are_held_out_too(bench, tmp_path):
     named = next(method for method in apart.methods if method.name == "diffcam")
     assert again.inputs(named) == apart.inputs(named)
     assert apart.inputs(named) != run.inputs(next(m for m in run.methods if m.name == "diffcam"))
+
+
+def test_an_image_that_failed_once_keeps_its_note_and_gets_no_scores_beside_it(made, tmp_path):
+    bench = Bench(tmp_path, made)
+    bench.data = open_data("folder", save_images(tmp_path / "images", classes=3, each=4), bench.model, 0)
+    victim = bench.data.path(bench.run(n=3).items[1])
+    whole = victim.read_bytes()
+    victim.write_bytes(b"no picture")
+    bench.ask(question="rq2:percent=5+50", methods="gradcam", n=3, batch_size=3)
+    victim.write_bytes(whole)
+    bench.ask(question="rq2:percent=5+50", methods="gradcam", n=5, batch_size=2)
+    key = bench.run(n=3).items[1].key
+    rows = [row for row in bench.rows() if row[0] == key]
+    assert len(rows) == 4 and all(note for *_, note in rows)  # one for each method and control
+    assert len({row[0] for row in bench.rows()}) == 5
+
+
+def test_an_image_that_can_no_longer_be_read_is_noted_where_its_maps_are_gone(made, tmp_path):
+    """rq1 reads no image where all maps are stored."""
+    bench = Bench(tmp_path, made)
+    bench.data = open_data("folder", save_images(tmp_path / "images", classes=3, each=4), bench.model, 0)
+    bench.ask(methods="gradcam", n=4)
+    victim = bench.run(n=4).items[1]
+    bench.data.path(victim).write_bytes(b"no picture")
+    for file in (bench.root / "cache" / "maps").rglob("*.npy"):
+        file.unlink()
+    bench.ask(methods="gradcam", n=4, percent=20.0)
+    noted = {key for key, *_, note in bench.rows() if note and "no image that can be read" in note}
+    assert noted == {victim.key}
+
+
+def test_an_unreadable_reference_makes_no_other_run(bench, tmp_path):
+    """Whether references are gathered at all depends on the methods that are asked."""
+    folder = save_images(tmp_path / "reference", seed=1)
+    (folder / "0" / "0.png").write_bytes(b"no picture")
+    reference = open_data("folder", folder, bench.model, 0)
+    assert len({bench.run(methods=m, reference_data=reference).key for m in ("gradcam", "case")}) == 1

@@ -213,7 +213,7 @@ def test_a_cache_folder_without_the_right_to_write_is_one_line(monkeypatch):
     with open_folder() as folder:
         folder.chmod(0o555)
         monkeypatch.setenv("SALCHECK_CACHE", str(folder))
-        status, _, err = run(f"import salcheck.cache{DROP_RIGHTS}salcheck.store.cache.cache_folder()")
+        status, _, err = run(f"import salcheck.store.cache{DROP_RIGHTS}salcheck.store.cache.cache_folder()")
     assert status == 1
     assert "SalcheckError: cache folder" in err.splitlines()[-1]
     assert "Permission denied" in err.splitlines()[-1]

@@ -4,7 +4,14 @@ import pytest
 
 from salcheck.naming import registry
 from salcheck.store import provenance
-from salcheck.store.provenance import code_of
+from salcheck.store.provenance import _bytes
+
+
+def code_of(*files, **more):
+    """As another process would find it."""
+    _bytes.cache_clear()
+    return provenance.code_of(*files, **more)
+
 
 FILES = {
     "methods/one.py": "from salcheck.methods._shared import f\nfrom salcheck.room import low\n",
@@ -64,6 +71,38 @@ def test_a_file_that_counts_alone_counts_without_what_it_imports(package):
     assert code_of(two, alone=[one]) != seen[1]
 
 
+def test_within_a_process_it_stays_that_of_the_code_that_was_imported(package):
+    before = code_of(package / "methods" / "two.py")
+    (package / "methods" / "two.py").write_text("x = 3\n")
+    assert provenance.code_of(package / "methods" / "two.py") == before
+    assert code_of(package / "methods" / "two.py") != before
+
+
+LAB = {
+    "lab/__init__.py": "",
+    "lab/mine.py": "from lab.core import a\nfrom . import near\nfrom .late import c\nimport lab.deep.low\n",
+    "lab/core.py": "a = 1\n",
+    "lab/near.py": "",
+    "lab/late.py": "",
+    "lab/deep/__init__.py": "",
+    "lab/deep/low.py": "from ..other import b\n",
+    "lab/other.py": "b = 1\n",
+    "lab/unused.py": "",
+}
+
+
+@pytest.mark.parametrize("name", LAB)
+def test_what_an_installed_package_imports_of_itself_counts(package, tmp_path, name):
+    root = tmp_path / "site"
+    for file, text in LAB.items():
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_text(text)
+    before = code_of(root / "lab" / "mine.py")
+    (root / name).write_text(LAB[name] + "# changed\n")
+    unused = ("lab/unused.py", "lab/__init__.py", "lab/deep/__init__.py")
+    assert (code_of(root / "lab" / "mine.py") == before) == (name in unused)
+
+
 def test_it_is_the_same_wherever_the_package_lies(package, tmp_path, monkeypatch):
     before = code_of(package / "methods" / "one.py")
     moved = tmp_path / "elsewhere" / "salcheck"
@@ -76,8 +115,9 @@ def test_it_is_the_same_wherever_the_package_lies(package, tmp_path, monkeypatch
 def test_no_format_and_no_other_method_decides_a_map():
     package = registry.PACKAGE
     names = {provenance._name(file) for file in provenance._imported([package / "methods" / "gradcam.py"])}
-    assert "network/view.py" in names
-    assert not {name for name in names if name.startswith(("formats", "screen", "report", "runs", "store", "commands"))}
-    assert {name for name in names if name.startswith("methods/") and not name.startswith("methods/_")} == {
-        "methods/gradcam.py"
+    assert "salcheck/network/view.py" in names
+    rooms = {name.split("/")[1] for name in names}
+    assert not rooms & {"formats", "screen", "report", "runs", "store", "commands", "questions", "__init__.py"}
+    assert {name for name in names if name.startswith("salcheck/methods/") and "/_" not in name} == {
+        "salcheck/methods/gradcam.py"
     }
