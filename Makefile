@@ -22,10 +22,10 @@ test: $(BIN)/.installed  ## Lint, types and every test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 test-fast: $(BIN)/.installed  ## The tests without the slow ones (a wheel in another environment)
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m 'not slow'
 
 mutants: $(BIN)/.installed  ## Is every small error in a formula noticed? 30 minutes; FILES="gradcam case" for less
 	$(BIN)/python -m tests.mutants $(FILES)

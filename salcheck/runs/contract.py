@@ -21,8 +21,8 @@ def check_method(
     view: View,
     classes: Tensor,
     maps: Tensor,
-    before: int,
     references: Mapping[str, Any] | None = None,
+    before: int = 0,
 ) -> None:
     """Raises SalcheckError where the maps that `method.saliency(view, classes, references)` gave break the contract.
 

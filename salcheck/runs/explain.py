@@ -111,7 +111,7 @@ def _explain_chunk(
         before = hooks(view.net)
         made = method.saliency(view, classes, references)
         if method.outside:
-            check_method(method, view, classes, made, before, references)
+            check_method(method, view, classes, made, references, before)
         maps[method.typed] = made.cpu()
         if model.amp:
             in_float32 = method.saliency(exact, classes, references).cpu()

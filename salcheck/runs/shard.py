@@ -204,7 +204,7 @@ class _Shard:
         before = hooks(view.net)
         maps, facts = method.decide(view, classes, references)
         if method.outside and self._task.first:
-            check_method(method, view, classes, maps, before, references)
+            check_method(method, view, classes, maps, references, before)
         if run.model.amp and self._task.first:
             facts = facts | self._drift(exact, classes, method, maps)
         signatures = [[number(one) for one in row] for row in ranking.signature(maps).cpu().tolist()]

@@ -35,7 +35,7 @@ def call(tmp_path):
         method = parse_method(str(tmp_path / "mine.py"))
         view = make_view(make_net("test_resnet"), make_images(count))
         before = hooks(view.net)
-        check_method(method, view, CLASSES[:count], method.saliency(view, CLASSES[:count]), before)
+        check_method(method, view, CLASSES[:count], method.saliency(view, CLASSES[:count]), before=before)
 
     return call
 
@@ -57,7 +57,7 @@ def test_a_method_that_breaks_the_contract_is_one_line(call, body):
 def test_salchecks_own_methods_pass(name):
     method, view = parse_method(name), make_view(make_net("test_resnet"), make_images())
     before = hooks(view.net)
-    check_method(method, view, CLASSES, method.saliency(view, CLASSES), before)
+    check_method(method, view, CLASSES, method.saliency(view, CLASSES), before=before)
 
 
 NOTES = [None, None, Note(Kind.BLANK, "constant")]
