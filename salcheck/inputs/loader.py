@@ -54,7 +54,7 @@ def batches(model: Model, dataset: Dataset, items: Sequence[Item], size: int) ->
 
 
 def ahead(model: Model, dataset: Dataset, groups: Iterable[tuple[T, Sequence[Item]]]) -> Iterator[tuple[T, Chunk]]:
-    """Each group's own word and its images, read by threads while the caller is busy.
+    """Each group's tag and its decoded images, read by threads while the caller is busy.
 
     Decoders let go of Python's lock, so threads are enough.
     """
@@ -63,15 +63,15 @@ def ahead(model: Model, dataset: Dataset, groups: Iterable[tuple[T, Sequence[Ite
     todo = iter(groups)
 
     def submit(count: int) -> None:
-        for word, items in itertools.islice(todo, count):
-            waiting.append((word, items, [pool.submit(_load, model, dataset, item) for item in items]))
+        for tag, items in itertools.islice(todo, count):
+            waiting.append((tag, items, [pool.submit(_load, model, dataset, item) for item in items]))
 
     try:
         submit(AHEAD)
         while waiting:
-            word, items, futures = waiting.popleft()
+            tag, items, futures = waiting.popleft()
             submit(1)
-            yield word, _collect(items, futures)
+            yield tag, _collect(items, futures)
     finally:
         pool.shutdown(cancel_futures=True)
 

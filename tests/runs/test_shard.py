@@ -270,6 +270,12 @@ def test_maps_against_a_rival_are_kept_apart_from_those_against_another(ask):
     assert {"top1", "top2", "top1 against random-0", "random-0 against top1", "top1 against top2"} < stored
 
 
+def test_a_standing_control_with_other_parameters_keeps_none_out():
+    methods = parse_methods(["gradcam,center:sigma=0.02,random"])
+    specs = [method.spec for method in plan.joined(methods, QUESTIONS["rq1"])]
+    assert sorted(specs) == ["center", "center:sigma=0.02", "edges", "gradcam", "random"]
+
+
 def test_floors_join_as_controls_do(model):
     localization = QUESTIONS["localization"]
     names = [method.name for method in plan.joined(parse_methods(["gradcam"]), localization)]
