@@ -62,6 +62,7 @@ def as_before(scores):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)  # minutes on two cores, more beside other work
 @pytest.mark.parametrize("name", ["scenes", "puppets"])
 def test_every_score_is_what_it_was(before, name, tmp_path):
     call = f"eval {QUESTIONS} {OWN[name]} --arch {name} --dataset {name} -n 6 --batch-size 4 -m {METHODS} --db new.db"
