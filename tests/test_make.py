@@ -28,7 +28,7 @@ def make(tmp_path):
     (folder / ".installed").touch()
 
     def call(*words, cwd=ROOT):
-        command = ["make", f"VENV={tmp_path / 'venv'}", f"PYTHON={sys.executable}", *words]
+        command = ["make", "--no-print-directory", f"VENV={tmp_path / 'venv'}", f"PYTHON={sys.executable}", *words]
         return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
     return call

@@ -23,8 +23,10 @@ from salcheck.methods import parse_methods
 from salcheck.network.model import Model
 from salcheck.references import References
 from salcheck.references.confusion import Confusion
-from salcheck.runs import evaluate as engine
 from salcheck.runs.asking import parse_question
+from salcheck.runs.evaluate import evaluate
+from salcheck.runs.plan import Request, joined
+from salcheck.runs.plan import make_run as make_plan
 from salcheck.runs.run import Run
 from salcheck.store.results import Store
 from tests.benchmarks.subject import parser, subject
@@ -53,22 +55,13 @@ def main() -> None:
 
 def make_run(model: Model, dataset: Dataset, n: int) -> Run:
     """rq1 over the first n images of the seed's order, with a made-up confusion matrix."""
-    run = engine.make_run(
-        parse_question("rq1"),
-        model,
-        dataset,
-        parse_methods(["gradcam,hirescam,layercam,case:contrast=logits"]),
-        reference_data=dataclasses.replace(dataset, items=[]),
-        n=n,
-        seed=0,
-        correct_only=False,
-        batch_size=BATCH,
-        command="bench",
-        cache=Path(),
-    )
+    none = dataclasses.replace(dataset, items=[])
+    request = Request(dataset, n=n, reference_data=none, correct_only=False, batch_size=BATCH, command="bench")
+    methods = parse_methods(["gradcam,hirescam,layercam,case:contrast=logits"])
+    run = make_plan(parse_question("rq1"), model, methods, request, Path())
     N = len(model.labels)
     confusion = Confusion(torch.randint(0, 9, (N, N)), torch.rand(N, N), torch.ones(N))
-    methods = engine.joined(parse_methods(METHODS), run.question)
+    methods = joined(parse_methods(METHODS), run.question)
     return dataclasses.replace(run, methods=methods, references=References({"confusion": confusion}))
 
 
@@ -76,7 +69,7 @@ def ask(run: Run) -> float:
     """Seconds for one run into an empty database and cache."""
     with tempfile.TemporaryDirectory() as folder, Store(f"{folder}/scores.db") as store:
         start = time.perf_counter()
-        engine.evaluate(run, store, Path(folder))
+        evaluate(run, store, Path(folder))
         return time.perf_counter() - start
 
 
