@@ -201,9 +201,10 @@ class _Shard:
             known = np.stack([maps for maps in stored if maps is not None])
             return torch.from_numpy(known).to(run.model.device), Rows()
         references = run.references.values
-        before = hooks(view.net)
+        checked = method.outside and self._task.first
+        before = hooks(view.net) if checked else 0
         maps, facts = method.decide(view, classes, references)
-        if method.outside and self._task.first:
+        if checked:
             check_method(method, view, classes, maps, references, before)
         if run.model.amp and self._task.first:
             facts = facts | self._drift(exact, classes, method, maps)
