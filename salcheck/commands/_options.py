@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from salcheck.naming import registry
-from salcheck.network.archs import ARCHS
 
 LARGEST = 2**31 - 1  # what an integer column of any database holds
 
@@ -34,21 +33,9 @@ METHODS = (
     "or a file of your own, ./mine.py; case:contrast=logits,k=3 sets parameters."
 )
 Methods = Annotated[list[str], typer.Option("--method", "-m", "--methods", help=METHODS, metavar="METHODS")]
-Arch = Annotated[
-    str, typer.Option(help=f"hf-hub:org/name, local-dir:PATH, any timm name, or {', '.join(ARCHS)}.", metavar="MODEL")
-]
-Checkpoint = Annotated[
-    Path | None, typer.Option(help="Your own weights for --arch: .safetensors, or a .pth state dict.", metavar="FILE")
-]
-Layer = Annotated[str, typer.Option(help="Where the model is cut: features, paper or a module path.", metavar="LAYER")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda[:i] or mps.", metavar="DEVICE")]
 Reference = Annotated[
     Path | None,
     typer.Option(help="Held-out images in class folders, for methods that compare with them.", metavar="DIR"),
-]
-Amp = Annotated[
-    str | None,
-    typer.Option(help="bf16 or fp16: half precision; how far the maps move from float32 is reported.", metavar="TYPE"),
 ]
 Seed = Annotated[
     int,

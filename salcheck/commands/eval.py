@@ -8,19 +8,8 @@ from typing import Annotated
 
 import typer
 
-from salcheck.commands._options import (
-    METHODS,
-    Amp,
-    Arch,
-    BatchSize,
-    Checkpoint,
-    Db,
-    Device,
-    Layer,
-    Plugins,
-    Reference,
-    Seed,
-)
+from salcheck.commands._model import ModelOptions, takes_model
+from salcheck.commands._options import METHODS, BatchSize, Db, Plugins, Reference, Seed
 from salcheck.naming import registry
 from salcheck.questions import names
 
@@ -30,16 +19,13 @@ ASKED = (
 )
 
 
+@takes_model
 def command(
     questions: Annotated[list[str], typer.Argument(help=ASKED, metavar="QUESTION")],
     method: Annotated[
         list[str], typer.Option("--method", "-m", "--methods", help=f"{METHODS} Controls join.", metavar="METHODS")
     ] = ["quick"],  # noqa: B006
-    arch: Arch = "resnet",
-    checkpoint: Checkpoint = None,
-    layer: Layer = "features",
-    device: Device = "auto",
-    amp: Amp = None,
+    model: ModelOptions = ModelOptions(),  # noqa: B008
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -69,7 +55,6 @@ def command(
     """Ask questions of many images. Every score is stored; repeated or killed, nothing is done twice."""
     from salcheck.inputs.opening import choose_data, open_data
     from salcheck.methods import parse_methods
-    from salcheck.network.loading import load_model
     from salcheck.runs.asking import ask, parse_question
     from salcheck.runs.plan import Request
     from salcheck.screen import terminal
@@ -78,19 +63,21 @@ def command(
 
     asked = [parse_question(text) for text in questions]
     chosen, cache = parse_methods(method), cache_folder()
-    model = load_model(arch, checkpoint=checkpoint, layer=layer, device=device, amp=amp)
+    loaded = model.load()
+    for note in loaded.notes:
+        terminal.say(note)
     with Store(db or default_db()) as store:
         request = Request(
-            dataset=open_data(choose_data(dataset, data, model), data, model, seed),
+            dataset=open_data(choose_data(dataset, data, loaded), data, loaded, seed),
             n=n,
             seed=seed,
-            reference_data=None if reference is None else open_data("folder", reference, model, seed),
+            reference_data=None if reference is None else open_data("folder", reference, loaded, seed),
             correct_only=not all_images,
             allow_overlap=allow_overlap,
             batch_size=batch_size,
             command=_typed(),
         )
-        ask(asked, model, chosen, request, store, cache, terminal, variants)
+        ask(asked, loaded, chosen, request, store, cache, terminal, variants)
 
 
 def _typed() -> str:

@@ -5,32 +5,19 @@ from typing import Annotated, Any
 
 import typer
 
-from salcheck.commands._options import (
-    Amp,
-    Arch,
-    BatchSize,
-    Checkpoint,
-    Device,
-    Layer,
-    Methods,
-    Plugins,
-    Reference,
-    Seed,
-)
+from salcheck.commands._model import ModelOptions, takes_model
+from salcheck.commands._options import BatchSize, Methods, Plugins, Reference, Seed
 
 
+@takes_model
 def command(
     images: Annotated[list[Path], typer.Argument(help="Photographs.", metavar="IMG")],
     method: Methods = ["case"],  # noqa: B006
-    arch: Arch = "resnet",
-    checkpoint: Checkpoint = None,
+    model: ModelOptions = ModelOptions(),  # noqa: B008
     classes: Annotated[
         list[str],
         typer.Option("--class", "-c", help="top1, top2, ..., a class index or name; repeatable.", metavar="CLASS"),
     ] = ["top1", "top2"],  # noqa: B006
-    layer: Layer = "features",
-    device: Device = "auto",
-    amp: Amp = None,
     reference: Reference = None,
     out: Annotated[
         Path, typer.Option(help="Folder for <image>-<method>.png; with all or quick, <image>-sheet.png.", metavar="DIR")
@@ -45,17 +32,16 @@ def command(
 ) -> None:
     """Make maps of single images. Each comes as a picture, with where its mass lies, and as numbers with --raw."""
     from salcheck.methods import parse_methods
-    from salcheck.network.loading import load_model
     from salcheck.runs.explain import explain as explain_images
     from salcheck.screen.explained import Output
     from salcheck.screen.terminal import progress
 
     methods = parse_methods(method)
-    model = load_model(arch, checkpoint=checkpoint, layer=layer, device=device, amp=amp)
-    methods, references, notes = _references(methods, model, reference, batch_size)
+    loaded = model.load()
+    methods, references, notes = _references(methods, loaded, reference, batch_size)
     with progress("maps", "methods") as show:
-        results = explain_images(model, images, methods, classes, references, seed, batch_size, show)
-        output = Output(model, methods, out, raw, json, notes)
+        results = explain_images(loaded, images, methods, classes, references, seed, batch_size, show)
+        output = Output(loaded, methods, out, raw, json, [*loaded.notes, *notes])
         for explained in results:
             output.add(explained)
     raise typer.Exit(output.close())

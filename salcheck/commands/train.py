@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from salcheck.commands._options import Device, Seed, number
+from salcheck.commands._model import Device
+from salcheck.commands._options import Seed, number
 from salcheck.naming import registry
 
 

@@ -20,17 +20,25 @@ from salcheck.network.checkpoints import first_line, from_checkpoint, head_optio
 from salcheck.network.labels import labels_of
 from salcheck.network.layers import resolve_layer
 from salcheck.network.model import AMP, Model, weights_hash
+from salcheck.network.settings import Settings
 from salcheck.network.view import FEATURES
 
 OFFLINE_CHOICES = "use --arch scenes, --arch local-dir:PATH, or a hub cache (HF_HOME) filled where there is network"
 
 
 def load_model(
-    arch: str, *, checkpoint: Path | None = None, layer: str = FEATURES, device: str = "auto", amp: str | None = None
+    arch: str,
+    *,
+    checkpoint: Path | None = None,
+    layer: str = FEATURES,
+    device: str = "auto",
+    amp: str | None = None,
+    settings: Settings = Settings(),  # noqa: B008
 ) -> Model:
     """The model that `arch` names (short name, timm name, `hf-hub:org/name` or `local-dir:PATH`).
 
     `checkpoint` (.safetensors or .pth) replaces the weights; its head decides the number of classes.
+    `settings`: how the model is read, where its own files do not decide.
     Raises SalcheckError for an unknown name, layer, device or `amp`, weights that cannot be had or do not fit.
     """
     where = pick_device(device)

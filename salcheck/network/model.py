@@ -27,6 +27,7 @@ class Model:
     `arch` is what the user typed, `name` timm's full name with its weight tag, `weights` the SHA-256 of
     the parameters and buffers, `transform` timm's own eval transform for those weights. `labels` is empty for
     a model without classes. `amp`: the type that forwards are cast to (`bf16`, `fp16`), None for float32.
+    `notes`: what had to be decided about the model, a line each, for people.
     """
 
     net: Any
@@ -39,6 +40,7 @@ class Model:
     config: dict[str, Any]
     transform: Callable[[Image.Image], Tensor]
     amp: str | None = None
+    notes: Sequence[str] = ()
 
     @cached_property
     def identity(self) -> str:

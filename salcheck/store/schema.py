@@ -50,6 +50,9 @@ models = Table(
     Column("transform", Text, nullable=False),
     Column("dtype", Text, nullable=False),
     Column("classes", Integer, nullable=False),
+    Column("output", Text, nullable=False, server_default="softmax"),  # softmax, sigmoid or value
+    Column("input", Text, nullable=False, server_default="{}"),  # JSON: size, crop, mean, ... of what it is fed
+    Column("notes", Text, nullable=False, server_default="[]"),  # JSON list: what had to be decided about it
 )
 
 datasets = Table(
