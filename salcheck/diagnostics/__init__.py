@@ -26,6 +26,8 @@ It may have
                            those of the levels 1, 2, ...
     level_names(**parameters) -> names of the levels 1, 2, ... of a diagnostic without subjects
     KNOWS = "parts"        of what a dataset knows, it reads the parts; with `truth` and without this, the regions
+    CONFIDENT = True       it reads confidences, which a model whose outputs are values has not, also where it has no
+                           parameter `output` that says so
     IMAGES = False         it reads the maps alone, and images need not be read where the maps are stored
 
 The first line of its docstring is its help. Every score is of one image: no mean, no test, no rank is taken here.

@@ -40,6 +40,8 @@ from salcheck.network.view import View
 from salcheck.store.cache import atomic_write
 from salcheck.store.provenance import code_of
 
+CONFIDENT = True  # it shows photographs that the model is sure of
+
 
 def check(*, grid: int, confidence: float, **rest: object) -> None:
     if grid not in (2, 3):
@@ -133,7 +135,8 @@ class _Sure:
     def _of(self, chunk: Chunk) -> list[Tile]:
         if not chunk.read:
             return []
-        probable, top = self._model.logits(self._model.batch(chunk.tensors)).softmax(-1).max(-1)
+        scores = self._model.logits(self._model.batch(chunk.tensors))
+        probable, top = self._model.outputs.confidences(scores).max(-1)
         seen = zip(chunk.read, probable.tolist(), top.tolist(), strict=True)
         return [Tile(item, u) for item, p, u in seen if u in item.labels and p >= self._confidence]
 

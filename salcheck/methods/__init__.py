@@ -16,6 +16,7 @@ A method file may have
                            if it draws anything
     total(view, classes, ...)  (B, M), what it says that its maps sum to: `completeness` holds it to that
     distance(view, classes, ...)  (B, M), how far the images are from what it compares them with, 0 or more
+    confident(**parameters)   whether it reads confidences, which a model whose outputs are values has not
     paired(**parameters)   whether a map depends on which two classes are asked for together
     unfit(model)           why it cannot explain this model, or None
     VALUES                 {parameter: which values it takes}, for those that are free text
@@ -51,6 +52,7 @@ from salcheck.references import Need
 
 NAME_LENGTH = 60
 THE_MODEL = "model"
+VALUES = "this model's outputs are values"
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,11 @@ class Method:
         """Why it cannot be used on this model with these held-out images, or none; None where it can."""
         if len(model.labels) < 1 and getattr(self.module, "HEAD", True):
             return "it explains the score of a class, and this model has no classes"
+        if model.outputs.kind == "value":
+            if hasattr(self.module, "confident") and self.module.confident(**self.parameters):
+                return f"it reads confidences, and {VALUES}"
+            if any(need.module.LABELS for need in self.needs):
+                return f"it reads classes of held-out images, and {VALUES}"
         missing = [need for need in self.needs if "images" not in need.parameters]
         if missing and held is None and not hasattr(self.module, "FALLBACK"):
             return "it compares with held-out images: give some with --reference DIR"

@@ -25,7 +25,7 @@ COST = Cost()
 
 def saliency(view: View, classes: Tensor) -> Tensor:
     """CAM maps (B, M, h, w), signed, for classes (B, M)."""
-    rows = view.net.get_classifier().weight.float()[classes]
+    rows = view.outputs.scores(view.net.get_classifier().weight.float().T).T[classes]
     return weighted_sum(rows, view.acts)
 
 
@@ -35,7 +35,7 @@ def total(view: View, classes: Tensor) -> Tensor:
     The paper's section 2 has it without h * w and without bias: there features are summed, and the bias is left out.
     """
     bias, logits = view.net.get_classifier().bias, view.logits.gather(1, classes)
-    return view.acts[0, 0].numel() * (logits if bias is None else logits - bias.float()[classes])
+    return view.acts[0, 0].numel() * (logits if bias is None else logits - view.outputs.scores(bias.float())[classes])
 
 
 def unfit(model: Model) -> str | None:

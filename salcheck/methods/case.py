@@ -98,6 +98,8 @@ def needs(*, contrast: Contrast, **_: Any) -> dict[str, dict[str, Any]]:
 
 def unfit(model: Model) -> str | None:
     """Why there is nothing to contrast a class with; None where there is."""
+    if model.outputs.opposed:
+        return "it contrasts classes, and those of this model are opposites of the same output: nothing would be left"
     return "it contrasts classes, and this model has one" if len(model.labels) < 2 else None
 
 

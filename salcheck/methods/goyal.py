@@ -34,6 +34,7 @@ from salcheck.errors import SalcheckError
 from salcheck.methods._cost import Cost, M, either, h, parameter, w
 from salcheck.methods._rivals import against, no_rival, rivals
 from salcheck.network.model import Model
+from salcheck.network.outputs import Outputs
 from salcheck.network.view import View
 
 SOURCE = "Goyal et al., ICML 2019"
@@ -72,7 +73,7 @@ def saliency(
         there = there.expand(*chosen.shape[:3], -1).gather(-1, chosen)
     best = swapped.masked_fill(~there, -torch.inf).amax(-1)
     logits = view.logits[:, None].double().expand(-1, classes.shape[1], -1)
-    gain = best - _score(logits, classes, v, output)[..., None]
+    gain = best - _score(view.outputs, logits, classes, v, output)[..., None]
     return gain.masked_fill(gain.isinf(), torch.nan).unflatten(-1, view.acts.shape[2:]).float()
 
 
@@ -91,12 +92,16 @@ def paired(**_: Any) -> bool:
     return True
 
 
-def _score(logits: Tensor, u: Tensor, v: Tensor, output: Output) -> Tensor:
+def confident(*, output: Output, **_: Any) -> bool:
+    """Whether it reads confidences."""
+    return output == "softmax"
+
+
+def _score(outputs: Outputs, logits: Tensor, u: Tensor, v: Tensor, output: Output) -> Tensor:
     """What a swap is to raise (...), of logits (..., N) and classes (...)."""
-    s_v = logits.gather(-1, v[..., None])[..., 0]
     if output == "margin":
-        return s_v - logits.gather(-1, u[..., None])[..., 0]
-    return s_v - logits.logsumexp(-1)
+        return (logits.gather(-1, v[..., None]) - logits.gather(-1, u[..., None]))[..., 0]
+    return outputs.log_confidence(logits, v)
 
 
 def _all(view: View, cells: Tensor, u: Tensor, v: Tensor, output: Output) -> Tensor | None:
@@ -113,6 +118,8 @@ def _all(view: View, cells: Tensor, u: Tensor, v: Tensor, output: Output) -> Ten
     )
     if output == "margin":
         return s_v - s_u
+    if view.outputs.kind == "sigmoid":
+        return torch.nn.functional.logsigmoid(s_v)
     high, highest = rest.amax(-1, keepdim=True), given.amax(-1, keepdim=True)
     total = (rest - high).exp() @ (given - highest).exp().mT
     return s_v - (total.log() + high + highest.mT)
@@ -129,7 +136,9 @@ def _alone(view: View, cells: Tensor) -> Tensor:
 def _promising(view: View, cells: Tensor, there: Tensor, u: Tensor, v: Tensor, output: Output, tries: int) -> Tensor:
     """Which of J cells (B, M, J, C) are tried in each of the image's, by a first-order estimate: (B, M, h * w, K)."""
     one_hot, rival = against(view, u)
-    less = one_hot if output == "margin" else view.logits.softmax(-1)[:, None]
+    less = one_hot if output == "margin" else view.confidences[:, None]
+    if output == "softmax" and view.outputs.kind == "sigmoid":
+        less = torch.zeros_like(one_hot)  # log p_v rises with s_v alone
     grads = view.vjp(rival - less).flatten(3)
     estimate = torch.einsum("bmci,bmjc->bmij", grads, cells)  # what the cell itself gave is the same for all j
     return estimate.masked_fill(~there, -torch.inf).topk(min(tries or cells.shape[2], cells.shape[2])).indices
@@ -144,6 +153,8 @@ def _tried(view: View, cells: Tensor, chosen: Tensor, u: Tensor, v: Tensor, outp
         b, m, i, k = torch.unravel_index(jobs, chosen.shape)
         changed = acts[b].flatten(2)
         changed[torch.arange(len(jobs), device=jobs.device), :, i] = cells[b, m, chosen[b, m, i, k]]
-        return _score(view.head(changed.unflatten(2, acts.shape[2:]), b).double(), u[b, m], v[b, m], output)
+        return _score(
+            view.outputs, view.head(changed.unflatten(2, acts.shape[2:]), b).double(), u[b, m], v[b, m], output
+        )
 
     return view.chunks(chosen.numel(), swap).view(chosen.shape)

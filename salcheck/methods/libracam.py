@@ -88,7 +88,7 @@ def decide(
     """
     library = reference.get("library")
     compared = compare(view, classes, against, library)
-    before = view.logits.softmax(-1).gather(1, classes).flatten()
+    before = view.confidences.gather(1, classes).flatten()
     masked = partial(calibration.masked_softmax, view, classes)
     found = {"no_reference": compared.lacking}
     if against in ("zero", "mean"):
@@ -115,6 +115,11 @@ def needs(*, against: Against, n: int, p_top: float, p_target: float, **_: Any) 
         return {}
     rule = "contrast" if against == "mean" else against
     return {"library": {"rule": rule, "n": n, "p_top": p_top, "p_target": p_target}}
+
+
+def confident(**_: Any) -> bool:
+    """Whether it reads confidences."""
+    return True
 
 
 def compare(view: View, classes: Tensor, against: Against, library: Library | None) -> Compared:

@@ -56,6 +56,8 @@ def unfit(model: Model) -> str | None:
     """Relevance has no rule here for gates, attention and other norms and activations; its ratios overflow in fp16."""
     if getattr(model, "amp", None) == "fp16":
         return "its ratios overflow in fp16: take bf16 or float32"
+    if model.outputs.opposed:
+        return "its relevance is contrastive, and cancels between a class and its opposite of the same output"
     leaves = [module for module in model.net.modules() if not list(module.children())]
     foreign = sorted({type(module).__name__ for module in leaves} - WEIGHTED - NORMS - OTHERS)
     if foreign:

@@ -45,6 +45,11 @@ def needs(**_: Any) -> dict[str, dict[str, Any]]:
     return {"seed": {}}
 
 
+def confident(**_: Any) -> bool:
+    """Whether it reads confidences."""
+    return True
+
+
 def draw(
     size: tuple[int, int], masks: int, cells: int, keep: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
@@ -71,7 +76,7 @@ def _weighted(view: View, index: int, classes: Tensor, grids: Tensor, shifts: Te
 
     def probabilities(rows: slice) -> Tensor:
         seen = image * grow(grids[rows], shifts[rows], view.size)[:, None]
-        return view.forward(seen.to(memory_format=torch.channels_last)).softmax(dim=-1)[:, classes]
+        return view.outputs.confidences(view.forward(seen.to(memory_format=torch.channels_last)))[:, classes]
 
     weights = view.chunks(len(grids), probabilities)
     total = torch.zeros(len(classes), *view.size, device=image.device)

@@ -29,6 +29,7 @@ from torch import Tensor
 from salcheck.methods._cost import Cost, M
 from salcheck.methods._rivals import no_rival, rivals
 from salcheck.network.model import Model
+from salcheck.network.outputs import SOFTMAX, Outputs
 from salcheck.network.view import View
 
 SOURCE = "Wang and Vasconcelos, CVPR 2020"
@@ -56,9 +57,21 @@ def paired(**_: Any) -> bool:
     return True
 
 
-def slopes(logits: Tensor, confidence: Confidence) -> Tensor:
-    """d t / d logits for logits (..., N), in double precision, the largest scaled to 1."""
+def confident(*, confidence: Confidence, **_: Any) -> bool:
+    """Whether it reads confidences."""
+    return confidence != "none"
+
+
+def slopes(logits: Tensor, confidence: Confidence, outputs: Outputs = SOFTMAX) -> Tensor:
+    """d t / d logits for logits (..., N), in double precision, the largest scaled to 1.
+
+    Where each class has a sigmoid, t is the largest of these, or the mean certainty of all.
+    """
     scores = logits.double()
+    if outputs.kind == "sigmoid":
+        p = scores.sigmoid()
+        top = torch.nn.functional.one_hot(scores.argmax(-1), scores.shape[-1]).to(scores)
+        return _largest_1(p * (1 - p) * scores if confidence == "entropy" else top)
     log_p = scores.log_softmax(-1)
     p = log_p.exp()
     if confidence == "entropy":
@@ -68,6 +81,10 @@ def slopes(logits: Tensor, confidence: Confidence) -> Tensor:
         others = p.scatter(-1, top, 0)
         slope = -others
         slope.scatter_(-1, top, others.sum(-1, keepdim=True))  # 1 - p would round to 0
+    return _largest_1(slope)
+
+
+def _largest_1(slope: Tensor) -> Tensor:
     return slope / slope.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(slope.dtype).tiny)
 
 
@@ -79,7 +96,7 @@ def _attribution(view: View, classes: Tensor) -> Tensor:
 
 def _easiness(view: View, confidence: Confidence) -> Tensor:
     """e (B, 1, h, w)."""
-    grads = view.vjp(slopes(view.logits, confidence)[:, None])
+    grads = view.vjp(slopes(view.logits, confidence, view.outputs)[:, None])
     return _scaled(torch.einsum("bmchw,bchw->bmhw", grads.clamp(min=0), view.acts))
 
 

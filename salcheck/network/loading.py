@@ -20,6 +20,7 @@ from salcheck.network.checkpoints import first_line, from_checkpoint, head_optio
 from salcheck.network.labels import labels_of
 from salcheck.network.layers import resolve_layer
 from salcheck.network.model import AMP, Model, weights_hash
+from salcheck.network.outputs import outputs_of, said
 from salcheck.network.settings import Settings
 from salcheck.network.view import FEATURES
 
@@ -52,17 +53,22 @@ def load_model(
     config = resolve_model_data_config(net)
     if config["input_size"][0] != 3:
         raise SalcheckError(f"'{arch}' reads {config['input_size'][0]} channels: salcheck feeds it RGB photographs")
+    outputs = outputs_of(net.num_classes, settings.output)
+    labels = outputs.labels(labels_of(net))
+    notes = [said(outputs, labels, settings.output is None)]
     return Model(
         net=net,
         arch=arch.lower() if known else arch,
         name=_full_name(net, checkpoint),
         layer=resolve_layer(net, layer, row.paper),
         weights=weights_hash(net),
-        labels=labels_of(net),
+        labels=labels,
         device=where,
         config=config,
         transform=create_transform(**config, is_training=False),
         amp=amp,
+        outputs=outputs,
+        notes=[note for note in notes if note],
     )
 
 

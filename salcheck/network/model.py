@@ -15,6 +15,7 @@ from salcheck.errors import SalcheckError
 from salcheck.network.archs import ARCHS, Arch
 from salcheck.network.labels import NO_CLASSES, Labels
 from salcheck.network.layers import resolve_layer
+from salcheck.network.outputs import SOFTMAX, Outputs
 from salcheck.network.view import View
 
 AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -27,7 +28,8 @@ class Model:
     `arch` is what the user typed, `name` timm's full name with its weight tag, `weights` the SHA-256 of
     the parameters and buffers, `transform` timm's own eval transform for those weights. `labels` is empty for
     a model without classes. `amp`: the type that forwards are cast to (`bf16`, `fp16`), None for float32.
-    `notes`: what had to be decided about the model, a line each, for people.
+    `outputs`: how its outputs become scores of the classes. `notes`: what had to be decided about the model, a line
+    each, for people.
     """
 
     net: Any
@@ -40,13 +42,16 @@ class Model:
     config: dict[str, Any]
     transform: Callable[[Image.Image], Tensor]
     amp: str | None = None
+    outputs: Outputs = SOFTMAX
     notes: Sequence[str] = ()
 
     @cached_property
     def identity(self) -> str:
-        """Hash of all that decides its logits: modules, weights, transform, precision. The device does not."""
+        """Hash of all that decides its scores: modules, weights, transform, precision, what its outputs are. The device
+        does not.
+        """
         # The printed modules tell networks apart that hold the same tensors (another activation or stride).
-        parts = [str(self.net), self.weights, str(self.transform), self.dtype]
+        parts = [str(self.net), self.weights, str(self.transform), self.dtype, str(self.outputs)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @cached_property
@@ -75,9 +80,8 @@ class Model:
         batch_size: how many images a forward of changed images takes at a time.
         """
         colours = (self.config["mean"], self.config["std"])
-        return View(
-            self.net, self.layer, load, self.size, seeds, self.labels, batch_size, AMP.get(self.amp or ""), colours
-        )
+        rest = (self.labels, batch_size, AMP.get(self.amp or ""), colours, self.outputs)
+        return View(self.net, self.layer, load, self.size, seeds, *rest)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -90,7 +94,7 @@ class Model:
         if self.net.num_classes < 1:
             raise SalcheckError(NO_CLASSES)
         with torch.autocast(self.device.type, AMP.get(self.amp or ""), enabled=self.amp is not None):
-            return self.net(images).float()
+            return self.outputs.scores(self.net(images).float())
 
     def picture(self, image: Tensor) -> Tensor:
         """What the model saw: one transformed image (3, H, W) as RGB in 0...1, (H, W, 3)."""

@@ -13,6 +13,7 @@ from salcheck.errors import SalcheckError
 from salcheck.network.chunks import in_chunks
 from salcheck.network.grid import Layout, layout_of
 from salcheck.network.labels import NO_CLASSES, Labels
+from salcheck.network.outputs import SOFTMAX, Outputs
 
 KEPT = 4  # gradients that are kept for other methods
 FEATURES = "features"  # the seam between timm's forward_features and forward_head
@@ -37,7 +38,8 @@ class View:
     seeds: one int per image, for what is drawn at random per image and must be the same in every run.
     size: (H, W). Images are loaded and the forward is run when first asked for, once. batch_size: how many
     images a forward of changed images takes at a time. amp: the type of autocast, None for plain float32.
-    normalisation: mean and standard deviation of a colour, by which images were shifted and divided.
+    normalisation: mean and standard deviation of a colour, by which images were shifted and divided. outputs: how the
+    network's outputs become scores of the N classes.
 
     The cut: the layer's output is replaced by a copy of a new leaf, so nothing before it is differentiated
     and no later in-place operation overwrites what is kept. Weights never get gradients.
@@ -55,12 +57,14 @@ class View:
         batch_size: int = 8,
         amp: torch.dtype | None = None,
         normalisation: tuple[Sequence[float], Sequence[float]] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        outputs: Outputs = SOFTMAX,
     ):
         self.size = size
         self.seeds = list(seeds)
         self.labels = labels
         self.batch_size = batch_size
         self.net = net
+        self.outputs = outputs
         self._layer = layer
         self._load = load
         self._amp = amp
@@ -99,6 +103,11 @@ class View:
             view, rows = self._whole
             return view.logits[rows]
         return self._pass.scores.detach().float()
+
+    @cached_property
+    def confidences(self) -> Tensor:
+        """(B, N) in 0...1, softmax or sigmoid as the model is read; raises SalcheckError for values."""
+        return self.outputs.confidences(self.logits)
 
     def grads(self, classes: Tensor) -> Tensor:
         """d logit / d acts for classes (B, M): (B, M, C, h, w)."""
@@ -141,11 +150,11 @@ class View:
         with torch.set_grad_enabled(acts.requires_grad), self._autocast():
             changed = self._pass.layout.ungrid(acts, self._pass.raw[of])
             if self._layer == FEATURES:
-                return self.net.forward_head(changed).float()
+                return self.outputs.scores(self.net.forward_head(changed).float())
             same = len(of) > 1 and not acts.requires_grad and bool((of == of[0]).all())
             alone = same and self._fans_out
             images = self.images[of[:1]] if alone else self.images[of]
-            return self._hooked(images, lambda out: changed).float()
+            return self.outputs.scores(self._hooked(images, lambda out: changed).float())
 
     @cached_property
     def _fans_out(self) -> bool:
@@ -179,7 +188,7 @@ class View:
     def forward(self, images: Tensor) -> Tensor:
         """Logits (J, N) of other images (J, 3, H, W): one whole forward each, nothing to differentiate."""
         with torch.no_grad(), self._autocast():
-            return self.net(images).float()
+            return self.outputs.scores(self.net(images).float())
 
     def again(self, images: Tensor, of: Tensor) -> "View":
         """A view of other images (J, 3, H, W) through the same cut; `of` (J,) says whose seeds they have."""
@@ -201,7 +210,7 @@ class View:
 
     def _like(self, load: Callable[[], Tensor], seeds: Sequence[int]) -> "View":
         """A view of other images, all else being the same."""
-        rest = (self.labels, self.batch_size, self._amp, self._normalisation)
+        rest = (self.labels, self.batch_size, self._amp, self._normalisation, self.outputs)
         return View(self.net, self._layer, load, self.size, seeds, *rest)
 
     def pixel_grads(self, classes: Tensor, images: Tensor | None = None) -> Tensor:
@@ -237,7 +246,7 @@ class View:
     def _differentiate(self, images: Tensor, classes: Tensor) -> Tensor:
         with torch.enable_grad(), self._autocast():
             leaf = images.detach().clone().requires_grad_()
-            scores = self.net(leaf)
+            scores = self.outputs.scores(self.net(leaf))
         grads = [
             torch.autograd.grad(scores.gather(1, column[:, None]).sum(), leaf, retain_graph=True)[0]
             for column in classes.T
@@ -273,7 +282,8 @@ class View:
                     scores = self._hooked(self.images, cut)
         if not kept:
             raise SalcheckError(f"layer '{self._layer}' does not run in this model's forward: name another --layer")
-        return _Pass(*kept[0], scores)
+        with torch.enable_grad():
+            return _Pass(*kept[0], self.outputs.scores(scores))
 
     def _hooked(self, images: Tensor, replace: Callable[[Any], Tensor]) -> Tensor:
         """The forward with the layer's output replaced; the hook is gone afterwards, whatever happens."""

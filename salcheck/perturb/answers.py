@@ -35,7 +35,10 @@ class Memory:
 
 @dataclass(frozen=True)
 class Answers:
-    """Scores (J, M) of J changed images for the classes of the images they come from."""
+    """Scores (J, M) of J changed images for the classes of the images they come from.
+
+    softmax: the model's confidences, by a sigmoid where it is read so, NaN where its outputs are values.
+    """
 
     logits: Tensor
     softmax: Tensor
@@ -47,7 +50,7 @@ class Answers:
 
 def clean(view: View, classes: Tensor) -> Answers:
     """The scores (B, M) of the images as they are, from the forward that all share."""
-    return Answers(view.logits.gather(1, classes), view.logits.softmax(-1).gather(1, classes))
+    return Answers(*_both(view, view.logits, classes).chunk(2, dim=1))
 
 
 def ask(view: View, memory: Memory, classes: Tensor, of: Tensor, masks: Masks, paint: Paint, how: str) -> Answers:
@@ -69,14 +72,20 @@ def ask(view: View, memory: Memory, classes: Tensor, of: Tensor, masks: Masks, p
 
         def work(rows: slice) -> Tensor:
             some = new[rows]
-            logits = view.forward(paint(of[some], masks(some)))
-            asked = classes[of[some]]
-            return torch.cat([logits.gather(1, asked), logits.softmax(-1).gather(1, asked)], dim=1)
+            return _both(view, view.forward(paint(of[some], masks(some))), classes[of[some]])
 
         rows = view.chunks(len(new), work).tolist()
         memory.scores.update((keys[job], row) for job, row in zip(fresh, rows, strict=True))
     found = torch.tensor([memory.scores[key] for key in keys], device=classes.device)
     return Answers(*found.chunk(2, dim=1))
+
+
+def _both(view: View, logits: Tensor, classes: Tensor) -> Tensor:
+    """Logits and confidences (J, 2 M) of classes (J, M), of logits (J, N); NaN for confidences that there are not."""
+    own = logits.gather(1, classes)
+    if view.outputs.kind == "value":
+        return torch.cat([own, torch.full_like(own, torch.nan)], dim=1)
+    return torch.cat([own, view.outputs.confidences(logits).gather(1, classes)], dim=1)
 
 
 def _fingerprint(masks: Tensor) -> Tensor:

@@ -76,6 +76,6 @@ def masked_softmax(view: View, classes: Tensor, of: Tensor, masks: Callable[[sli
     def work(rows: slice) -> Tensor:
         pairs = of[rows]
         images = view.images[pairs // classes.shape[1]] * masks(rows)[:, None]
-        return view.forward(images).softmax(-1).gather(1, classes.flatten()[pairs, None])[:, 0]
+        return view.outputs.confidences(view.forward(images)).gather(1, classes.flatten()[pairs, None])[:, 0]
 
     return view.chunks(len(of), work)

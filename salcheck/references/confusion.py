@@ -19,7 +19,7 @@ LABELS = True
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often class u is taken for class v (`counts`), and the mean softmax v gets on images of u (`softmax`).
+    """How often class u is taken for class v (`counts`), and the mean confidence v gets on images of u (`softmax`).
 
     Both (N, N), rows the true class, columns the predicted one. An image of several true classes counts
     once for each, with its other true classes left out of the prediction. `images` (N,) is the size of a
@@ -34,11 +34,11 @@ class Confusion:
         """The k classes that each of classes (B, M) is most often taken for, (B, M, k), and whether it is known.
 
         Never the class itself. Equal counts, also the zeros of a row without confusions, are settled by the
-        mean softmax, then by the lower index. Unknown (False) where the row has no image at all. With
+        mean confidence, then by the lower index. Unknown (False) where the row has no image at all. With
         `least`, those that it is least often taken for.
         """
         rows = classes.cpu()
-        # A count is worth more than any mean softmax, which is below one.
+        # A count is worth more than any mean confidence, which is below one.
         score = self.counts[rows].double() + self.softmax[rows].double()
         score = (-score if least else score).scatter(-1, rows[..., None], -torch.inf)
         chosen = ranked(score)[..., :k]
@@ -59,7 +59,7 @@ class _Counter:
                 others = [other for other in item.labels if other != label]
                 left = scores.index_fill(0, torch.tensor(others, dtype=torch.long), -torch.inf)
                 self._counts[label, left.argmax()] += 1
-                self._softmax[label] += left.softmax(-1).double()
+                self._softmax[label] += view.outputs.confidences(left).double()
                 self._images[label] += 1
 
     def arrays(self) -> dict[str, np.ndarray]:

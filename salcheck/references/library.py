@@ -44,8 +44,8 @@ class _Shelf:
         sound = view.logits.isfinite().all(-1)
         self._sum = self._sum + view.acts[sound].cpu().double().sum(0)
         self._seen += int(sound.sum())
-        for acts, logits, item in zip(view.acts.cpu(), view.logits.cpu(), items, strict=True):
-            self._keep(acts, logits, item)
+        for acts, chances, item in zip(view.acts.cpu(), view.confidences.cpu(), items, strict=True):
+            self._keep(acts, chances, item)
 
     def arrays(self) -> dict[str, np.ndarray]:
         index = self._index()
@@ -58,9 +58,8 @@ class _Shelf:
             self._file.unlink()
         return {name: values.numpy() for name, values in arrays.items()}
 
-    def _keep(self, acts: Tensor, logits: Tensor, item: Item) -> None:
+    def _keep(self, acts: Tensor, softmax: Tensor, item: Item) -> None:
         """Into the pool, if the image is classified correctly and surely, and there is room."""
-        softmax = logits.softmax(-1)
         chance, top = softmax.max(-1)
         if len(self._softmax) < len(self._pool) and int(top) in item.labels and float(chance) >= self._p_top:
             self._pool[len(self._softmax)] = acts.numpy()

@@ -32,10 +32,11 @@ NO_CLASS = -1  # stands for the class where a model has none
 class Explained:
     """One image: what the model saw (H, W, 3) and predicted, and each method's raw maps (M, h, w).
 
-    top: (class, probability) of the five most likely. classes: M class indices with their probabilities; for a
-    model without classes one, NO_CLASS. places, per method and class: where the map's mass lies, None for a map
-    with no positive value. overlaps: per method, percent of top 5 % pixels that the maps of two classes share, or
-    None. drifts: per method and class, how far autocast moved the map, None for a blank one; empty in float32.
+    top: (class, probability) of the five most likely. classes: M class indices with their probabilities, NaN where the
+    model's outputs are values; for a model without classes one, NO_CLASS. places, per method and class: where the
+    map's mass lies, None for a map with no positive value. overlaps: per method, percent of top 5 % pixels that the
+    maps of two classes share, or None. drifts: per method and class, how far autocast moved the map, None for a blank
+    one; empty in float32.
     """
 
     path: Path
@@ -145,7 +146,9 @@ def _explained(
             values = scores.values["overlap"].flatten().tolist()
             overlaps[name] = [None if value != value else value for value in values]  # noqa: PLR0124 (NaN)
     logits = (view.logits if len(model.labels) else torch.empty(len(view), 0)).cpu()
-    chances, order = logits.softmax(-1), ranked(logits)
+    order = ranked(logits)
+    no_chances = model.outputs.kind == "value" or not len(model.labels)
+    chances = torch.full_like(logits, math.nan) if no_chances else view.confidences.cpu()
     finite = logits.isfinite().all(-1).tolist()
     return [
         SalcheckError(f"no map of '{item.key}': the model's scores for it are not finite, are its weights sound?")

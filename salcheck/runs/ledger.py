@@ -147,6 +147,7 @@ def _model(run: Run) -> dict[str, Any]:
         "transform": str(model.transform),
         "dtype": model.dtype,
         "classes": len(model.labels),
+        "output": model.outputs.kind,
         "notes": to_json(list(model.notes)),
     }
 

@@ -26,6 +26,7 @@ OF_MAPS = [
         "inputs/sample.py",
         "inputs/loader.py",
         "network/model.py",
+        "network/outputs.py",
         "network/view.py",
         "network/grid.py",
     )

@@ -27,7 +27,7 @@ from salcheck.naming import registry
 from salcheck.network.chunks import out_of_memory
 from salcheck.network.model import Model
 from salcheck.network.view import View
-from salcheck.perturb.answers import Memory
+from salcheck.perturb.answers import Memory, clean
 from salcheck.references import References
 from salcheck.runs.classes import classes_of
 from salcheck.runs.contract import check_method, check_scores, hooks
@@ -179,10 +179,11 @@ class _Shard:
             return [known[item.key] for item in chunk.read], []
         finite = view.logits.isfinite().all(-1).tolist()
         top = ranking.ranked(view.logits)[:, :TOP]
-        parts = (top, view.logits.gather(1, top), view.logits.softmax(-1).gather(1, top))
+        answers = clean(view, top)
+        parts = (top, answers.logits, answers.softmax)
         triples = torch.stack([part.cpu().double() for part in parts], -1).tolist()
         rows = [
-            {"image": item.key, "rank": rank, "class": int(c), "logit": s, "probability": p}
+            {"image": item.key, "rank": rank, "class": int(c), "logit": s, "probability": number(p)}
             for item, ranked, sound in zip(chunk.read, triples, finite, strict=True)
             if sound and item.key not in known
             for rank, (c, s, p) in enumerate(ranked, start=1)

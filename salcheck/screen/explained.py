@@ -110,7 +110,13 @@ class Output:
         return file
 
     def _titles(self, explained: Explained) -> list[str]:
-        return [f"{shorten(self._name(c))}  {_percent(p)}".rstrip() for c, p in explained.classes]
+        return [f"{shorten(self._name(c))}  {self._sure(explained, c, p)}".rstrip() for c, p in explained.classes]
+
+    def _sure(self, explained: Explained, index: int, probability: float) -> str:
+        """The class's confidence, or its score where outputs are values."""
+        if self._model.outputs.kind == "value":
+            return f"{float(explained.logits[index]):.4g}"
+        return _percent(probability)
 
     def _draw_sheet(self, explained: Explained, stem: str) -> Path:
         """All methods on one contact sheet: those that came with a word such as `all` have no picture of their own."""
@@ -154,8 +160,9 @@ class Output:
             "model": self._model.name,
             "layer": self._model.layer,
             "dtype": self._model.dtype,
-            "top5": [self._class(c, p) for c, p in explained.top],
-            "classes": [self._class(c, p) for c, p in classes],
+            "output": self._model.outputs.kind,
+            "top5": [self._class(explained, c, p) for c, p in explained.top],
+            "classes": [self._class(explained, c, p) for c, p in classes],
             "maps": maps,
             "overlap": dict(explained.overlaps),
             "difference_from_float32": drifts,
@@ -163,13 +170,22 @@ class Output:
             "notes": self._notes,
         }
 
-    def _class(self, index: int, probability: float) -> dict[str, Any]:
+    def _class(self, explained: Explained, index: int, probability: float) -> dict[str, Any]:
         labels = self._model.labels
         known = {"name": labels.names[index], "id": labels.ids[index] if labels.ids else None}
-        return {"class": index, **known, "probability": probability}
+        score = float(explained.logits[index])
+        return {
+            "class": index,
+            **known,
+            "score": score,
+            "probability": None if math.isnan(probability) else probability,
+        }
 
     def _print(self, explained: Explained, files: Sequence[Path]) -> None:
-        top = ", ".join(f"{self._name(c)} {_percent(p)}" for c, p in explained.top) or "the model has no classes"
+        top = (
+            ", ".join(f"{self._name(c)} {self._sure(explained, c, p)}" for c, p in explained.top)
+            or "the model has no classes"
+        )
         stdout.print(f"\n{one_line(explained.path)}", style="bold", soft_wrap=True)
         stdout.print(f"predicted: {top}")
         table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)

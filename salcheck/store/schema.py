@@ -144,7 +144,7 @@ predictions = Table(
     Column("rank", Integer, primary_key=True),  # 1 is the predicted class
     Column("class", Integer, nullable=False),
     Column("logit", Float, nullable=False),
-    Column("probability", Float, nullable=False),
+    Column("probability", Float),  # confidence, by a softmax or a sigmoid; NULL where outputs are values
 )
 
 maps = Table(
