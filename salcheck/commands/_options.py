@@ -32,7 +32,12 @@ METHODS = (
     f"One or more of {', '.join(registry.names('methods'))}, or quick (those that cost next to nothing), or all, "
     "or a file of your own, ./mine.py; case:contrast=logits,k=3 sets parameters."
 )
-Methods = Annotated[list[str], typer.Option("--method", "-m", "--methods", help=METHODS, metavar="METHODS")]
+Methods = Annotated[
+    list[str],
+    typer.Option(
+        "--method", "-m", "--methods", help=METHODS, metavar="METHODS", show_default="case, or gradcam where it cannot"
+    ),
+]
 Reference = Annotated[
     Path | None,
     typer.Option(help="Held-out images in class folders, for methods that compare with them.", metavar="DIR"),

@@ -12,7 +12,7 @@ from salcheck.commands._options import BatchSize, Methods, Plugins, Reference, S
 @takes_model
 def command(
     images: Annotated[list[Path], typer.Argument(help="Photographs.", metavar="IMG")],
-    method: Methods = ["case"],  # noqa: B006
+    method: Methods = [],  # noqa: B006
     model: ModelOptions = ModelOptions(),  # noqa: B008
     classes: Annotated[
         list[str],
@@ -31,17 +31,18 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Make maps of single images. Each comes as a picture, with where its mass lies, and as numbers with --raw."""
-    from salcheck.methods import parse_methods
+    from salcheck.methods import parse_methods, usual
     from salcheck.runs.explain import explain as explain_images
     from salcheck.screen.explained import Output
     from salcheck.screen.terminal import progress
 
-    methods = parse_methods(method)
+    methods = parse_methods(method) if method else []
     loaded = model.load()
+    methods, instead = (methods, []) if methods else usual(loaded)
     methods, references, notes = _references(methods, loaded, reference, batch_size)
     with progress("maps", "methods") as show:
         results = explain_images(loaded, images, methods, classes, references, seed, batch_size, show)
-        output = Output(loaded, methods, out, raw, json, [*loaded.notes, *notes])
+        output = Output(loaded, methods, out, raw, json, [*loaded.notes, *instead, *notes])
         for explained in results:
             output.add(explained)
     raise typer.Exit(output.close())

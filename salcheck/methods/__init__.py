@@ -122,18 +122,20 @@ class Method:
         """Why it cannot be used on this model with these held-out images, or none; None where it can."""
         if len(model.labels) < 1 and getattr(self.module, "HEAD", True):
             return "it explains the score of a class, and this model has no classes"
-        if model.outputs.kind == "value":
-            if hasattr(self.module, "confident") and self.module.confident(**self.parameters):
-                return f"it reads confidences, and {VALUES}"
-            if any(need.module.LABELS for need in self.needs):
-                return f"it reads classes of held-out images, and {VALUES}"
+        own = self.module.unfit(model) if hasattr(self.module, "unfit") else None
+        if own:
+            return str(own)
+        values = model.outputs.kind == "value"
+        if values and hasattr(self.module, "confident") and self.module.confident(**self.parameters):
+            return f"it reads confidences, and {VALUES}"
         missing = [need for need in self.needs if "images" not in need.parameters]
         if missing and held is None and not hasattr(self.module, "FALLBACK"):
             return "it compares with held-out images: give some with --reference DIR"
         unlabelled = held is not None and not any(item.labels for item in held.items)
         if unlabelled and any(need.module.LABELS for need in missing):
-            return "it needs held-out images with known classes: give --reference DIR with class folders"
-        return self.module.unfit(model) if hasattr(self.module, "unfit") else None
+            give = VALUES if values else "give --reference DIR with class folders"
+            return f"it needs held-out images with known classes: {give}"
+        return None
 
     @property
     def help(self) -> str:
@@ -223,6 +225,15 @@ def parse_methods(texts: Sequence[str]) -> list[Method]:
             if method.key not in methods or methods[method.key].implied:
                 methods[method.key] = method
     return list(methods.values())
+
+
+def usual(model: Model) -> tuple[list[Method], list[str]]:
+    """The method where a user names none: `case`, or `gradcam` with a note where that does not fit the model."""
+    case = parse_method("case")
+    reason = case.unfit(model, None)
+    if reason is None:
+        return [case], []
+    return [parse_method("gradcam")], [f"gradcam, for case does not fit this model: {reason}"]
 
 
 def every() -> list[Method]:

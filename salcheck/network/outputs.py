@@ -49,10 +49,12 @@ class Outputs:
         """What the N classes are called, by the names of the K outputs."""
         if not self.opposed:
             return names
+        known = names.names[0] != "class 0"
         if self.kind == "value":
-            return Labels([f"{name} {way}" for name in names.names for way in ("down", "up")])
+            own = names.names if known else ["value"] if len(names) == 1 else [f"value {i}" for i in range(len(names))]
+            return Labels([f"{name} {way}" for name in own for way in ("down", "up")])
         (name,) = names.names
-        return Labels(["class 0", "class 1"] if name == "class 0" else [f"not {name}", name])
+        return Labels([f"not {name}", name] if known else ["class 0", "class 1"])
 
 
 SOFTMAX = Outputs()

@@ -151,3 +151,17 @@ def test_maps_of_opposites_are_each_others_negatives(place):
     assert call([*words, "--raw", str(raw)])[0] == 0
     down, up = np.load(Path(raw) / "1.npz")["map/hirescam"]
     np.testing.assert_array_equal(down, -up)
+
+
+def test_where_no_method_is_named_and_case_does_not_fit_gradcam_is_taken_and_that_is_said(place):
+    image = place / "images" / "0" / "0.png"
+    code, said = call(["explain", str(image), "--arch", f"local-dir:{place / 'one'}", "--json"])
+    (record,) = json.loads(said)
+    assert code == 0 and {one["method"] for one in record["maps"]} == {"gradcam"}
+    assert "gradcam, for case does not fit this model: it contrasts classes" in record["notes"][1]
+
+
+def test_a_method_that_is_named_and_does_not_fit_is_refused(place):
+    image = place / "images" / "0" / "0.png"
+    words = ["explain", str(image), "--arch", f"local-dir:{place / 'one'}", "-m", "case"]
+    assert "opposites of the same output" in str(CliRunner().invoke(make_app(), words).exception)

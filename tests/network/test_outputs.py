@@ -87,6 +87,8 @@ def test_opposites_have_names():
         "size down",
         "size up",
     )
+    assert outputs_of(1, "value").labels(Labels(["class 0"])).names == ("value down", "value up")
+    assert outputs_of(2, "value").labels(Labels(["class 0", "class 1"])).names[2:] == ("value 1 down", "value 1 up")
     assert outputs_of(2, None).labels(Labels(["a", "b"])).names == ("a", "b")
 
 
