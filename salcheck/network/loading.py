@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import socket
 import urllib.request
 from collections.abc import Iterator
@@ -16,13 +17,15 @@ from timm.data import create_transform, resolve_model_data_config
 from salcheck.errors import SalcheckError
 from salcheck.naming.words import unknown
 from salcheck.network.archs import ARCHS, Arch
-from salcheck.network.checkpoints import first_line, from_checkpoint, head_options
+from salcheck.network.checkpoints import from_file, from_hub, weights_in
 from salcheck.network.labels import labels_of
 from salcheck.network.layers import resolve_layer
 from salcheck.network.model import AMP, Model, weights_hash
 from salcheck.network.settings import Settings
 from salcheck.network.view import FEATURES
+from salcheck.network.weight_files import first_line, read_weights
 
+FOLDER = "local-dir:"
 OFFLINE_CHOICES = "use --arch scenes, --arch local-dir:PATH, or a hub cache (HF_HOME) filled where there is network"
 
 
@@ -37,7 +40,7 @@ def load_model(
 ) -> Model:
     """The model that `arch` names (short name, timm name, `hf-hub:org/name` or `local-dir:PATH`).
 
-    `checkpoint` (.safetensors or .pth) replaces the weights; its head decides the number of classes.
+    `checkpoint` (as trainers write them) replaces the weights; its head decides the number of classes.
     `settings`: how the model is read, where its own files do not decide.
     Raises SalcheckError for an unknown name, layer, device or `amp`, weights that cannot be had or do not fit.
     """
@@ -47,7 +50,8 @@ def load_model(
         raise SalcheckError(f"no --amp '{amp}': it is one of {', '.join(AMP)}; leave it out for float32")
     known = arch.lower() in ARCHS
     row = ARCHS[arch.lower()] if known else Arch(arch)
-    net = _create(row, arch, checkpoint).eval().requires_grad_(False)
+    net, notes = _create(row, arch, checkpoint, settings)
+    net = net.eval().requires_grad_(False)
     net = net.to(where, memory_format=torch.channels_last)  # a tenth to a third faster, on CPUs as well
     config = resolve_model_data_config(net)
     if config["input_size"][0] != 3:
@@ -63,6 +67,7 @@ def load_model(
         config=config,
         transform=create_transform(**config, is_training=False),
         amp=amp,
+        notes=tuple(notes),
     )
 
 
@@ -77,27 +82,37 @@ def pick_device(name: str) -> torch.device:
     raise SalcheckError(f"no device '{name}' here: there is {', '.join(there)} (or auto)")
 
 
-def _create(row: Arch, arch: str, checkpoint: Path | None) -> Any:
+def _create(row: Arch, arch: str, checkpoint: Path | None, settings: Settings) -> tuple[Any, list[str]]:
+    """The network with its weights, and what was decided about them, a line each for people."""
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # some versions of timm would run code in .pth files
     model = row.model
     _known(model, arch, needs_weights=checkpoint is None)
     if checkpoint is None and row.published:
         raise SalcheckError(f"timm has no weights for '{arch}': add --checkpoint FILE, the {row.published}")
+    if checkpoint is None and settings.ema is not None and not model.startswith(FOLDER):
+        raise SalcheckError("--ema and --no-ema choose between weights in a file: give one with --checkpoint")
     try:
         if checkpoint is not None:
-            return from_checkpoint(model, checkpoint, row.backbone)
+            return from_file(model, read_weights(checkpoint), row.backbone, settings.ema)
+        if model.startswith(FOLDER) and (Path(model.removeprefix(FOLDER)) / "config.json").is_file():
+            file = read_weights(weights_in(Path(model.removeprefix(FOLDER))))
+            return from_file(model, file, row.backbone, settings.ema, follow=False)
         with _offline_if_unreachable(model):
-            return timm.create_model(model, pretrained=True, **head_options(row.backbone))
+            return from_hub(model, row.backbone), []
     except SalcheckError:
         raise
     except Exception as error:
         # timm, its hub client and the file readers raise all sorts, assertions too, on what they cannot get or fit.
-        if model.startswith("local-dir:"):
-            raise SalcheckError(f"cannot load --arch '{arch}': {first_line(error)}") from error
+        said = first_line(error)
+        absent = re.fullmatch(r"Unknown model \((.*)\)", said)
+        if absent:
+            said = f"config.json, {unknown('architecture', absent[1], timm.list_models())}"
+        if model.startswith(FOLDER):
+            raise SalcheckError(f"cannot load --arch '{arch}': {said}") from error
         if isinstance(error, FileNotFoundError):
             raise SalcheckError(f"weights of '{arch}' are neither cached nor reachable: {OFFLINE_CHOICES}") from error
-        raise SalcheckError(f"cannot load --arch '{arch}': {first_line(error)}; {OFFLINE_CHOICES}") from error
+        raise SalcheckError(f"cannot load --arch '{arch}': {said}; {OFFLINE_CHOICES}") from error
 
 
 def _known(model: str, arch: str, needs_weights: bool) -> None:
