@@ -23,7 +23,7 @@ from salcheck.network.layers import resolve_layer
 from salcheck.network.model import AMP, Model, weights_hash
 from salcheck.network.settings import Settings
 from salcheck.network.view import FEATURES
-from salcheck.network.weight_files import first_line, read_weights
+from salcheck.network.weight_files import WeightFile, first_line, read_weights
 
 FOLDER = "local-dir:"
 OFFLINE_CHOICES = "use --arch scenes, --arch local-dir:PATH, or a hub cache (HF_HOME) filled where there is network"
@@ -50,7 +50,11 @@ def load_model(
         raise SalcheckError(f"no --amp '{amp}': it is one of {', '.join(AMP)}; leave it out for float32")
     known = arch.lower() in ARCHS
     row = ARCHS[arch.lower()] if known else Arch(arch)
-    net, notes = _create(row, arch, checkpoint, settings)
+    _known(row.model, arch, needs_weights=checkpoint is None)
+    if checkpoint is None and row.published:
+        raise SalcheckError(f"timm has no weights for '{arch}': add --checkpoint FILE, the {row.published}")
+    file = _file(row.model, checkpoint)
+    net, notes = _create(row, arch, file, follow=checkpoint is not None, ema=settings.ema)
     net = net.eval().requires_grad_(False)
     net = net.to(where, memory_format=torch.channels_last)  # a tenth to a third faster, on CPUs as well
     config = resolve_model_data_config(net)
@@ -82,22 +86,27 @@ def pick_device(name: str) -> torch.device:
     raise SalcheckError(f"no device '{name}' here: there is {', '.join(there)} (or auto)")
 
 
-def _create(row: Arch, arch: str, checkpoint: Path | None, settings: Settings) -> tuple[Any, list[str]]:
-    """The network with its weights, and what was decided about them, a line each for people."""
+def _file(model: str, checkpoint: Path | None) -> WeightFile | None:
+    """The file that the weights are read from, and what its trainer was told: none for weights of a hub."""
+    folder = Path(model.removeprefix(FOLDER))
+    if checkpoint is None and model.startswith(FOLDER) and (folder / "config.json").is_file():
+        checkpoint = weights_in(folder)
+    return None if checkpoint is None else read_weights(checkpoint)
+
+
+def _create(row: Arch, arch: str, file: WeightFile | None, follow: bool, ema: bool | None) -> tuple[Any, list[str]]:
+    """The network with its weights, and what was decided about them, a line each for people.
+
+    follow: the file decides the numbers of classes and channels, and not the model's config.
+    """
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # some versions of timm would run code in .pth files
     model = row.model
-    _known(model, arch, needs_weights=checkpoint is None)
-    if checkpoint is None and row.published:
-        raise SalcheckError(f"timm has no weights for '{arch}': add --checkpoint FILE, the {row.published}")
-    if checkpoint is None and settings.ema is not None and not model.startswith(FOLDER):
+    if file is None and ema is not None:
         raise SalcheckError("--ema and --no-ema choose between weights in a file: give one with --checkpoint")
     try:
-        if checkpoint is not None:
-            return from_file(model, read_weights(checkpoint), row.backbone, settings.ema)
-        if model.startswith(FOLDER) and (Path(model.removeprefix(FOLDER)) / "config.json").is_file():
-            file = read_weights(weights_in(Path(model.removeprefix(FOLDER))))
-            return from_file(model, file, row.backbone, settings.ema, follow=False)
+        if file is not None:
+            return from_file(model, file, row.backbone, ema, follow)
         with _offline_if_unreachable(model):
             return from_hub(model, row.backbone), []
     except SalcheckError:
