@@ -13,7 +13,7 @@ from torch import Tensor
 
 from salcheck.errors import SalcheckError
 from salcheck.network.conversion import converted, loads_of
-from salcheck.network.fit import COUNTER, faults, told
+from salcheck.network.fit import COUNTER, faults, misfits, told
 from salcheck.network.places import Place, best, left_out, places
 from salcheck.network.weight_files import SUFFIXES, WeightFile
 
@@ -76,11 +76,11 @@ def _fitted(
     """
     first = _sized(model, net, rivals[0], options, follow)
     tried = [(first, rivals[0], rivals[0])]
-    if faults(first, rivals[0]).keys() & {"missing", "unknown", "wrong shape"}:
+    if misfits(first, rivals[0]):
         for raw in rivals:
             made = converted(model, raw, options, first if follow else None)
             tried.append((_sized(model, first, made, options, follow), made, raw))
-    return min(tried, key=lambda one: sum(len(names) for names in faults(one[0], one[1]).values()))
+    return min(tried, key=lambda one: sum(len(names) for names in misfits(one[0], one[1]).values()))
 
 
 def _sized(model: str, net: Any, state: Mapping[str, Tensor], options: Mapping[str, Any], follow: bool) -> Any:

@@ -75,7 +75,7 @@ def read_weights(path: Path) -> WeightFile:
     Raises SalcheckError for a file that is not there, is damaged, holds no named tensors, or could not be read without
     running code in it.
     """
-    if not path.is_file():
+    if not _there(path):
         inside = sorted(file.name for file in path.glob("*") if file.name.endswith(SUFFIXES)) if path.is_dir() else []
         choice = f"one of {', '.join(inside)} in it" if inside else "a .safetensors, .pth or .ckpt file"
         raise SalcheckError(f"no checkpoint file '{path}': give {choice}")
@@ -86,6 +86,13 @@ def read_weights(path: Path) -> WeightFile:
     # Lightning's callback for averaging puts the averaged weights in the plain ones' place.
     averaged = ("state_dict",) if {"averaging_state", "current_model_state"} <= content.keys() else ()
     return WeightFile(path, tensors, _args(content), averaged)
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:  # a folder above it that may not be entered
+        raise SalcheckError(f"checkpoint '{path}' cannot be read: {error.strerror}") from error
 
 
 def _content(path: Path) -> Any:
@@ -109,8 +116,12 @@ def _content(path: Path) -> Any:
 def _unpickled(path: Path) -> Any:
     try:
         return _harmless(path, PLAIN)
+    except OSError as error:
+        raise SalcheckError(f"checkpoint '{path}' cannot be read: {error.strerror or first_line(error)}") from error
     except Exception as error:  # unpicklers raise anything
-        raise SalcheckError(f"checkpoint '{path}' {_why(path, error)}") from error
+        large = isinstance(error, MemoryError) or "allocate memory" in str(error)
+        why = "is too large for the memory of this machine" if large else _why(path, error)
+        raise SalcheckError(f"checkpoint '{path}' {why}") from error
 
 
 def _harmless(path: Path, names: list[str]) -> Any:
@@ -131,7 +142,8 @@ def _why(path: Path, error: Exception) -> str:
         shown = ", ".join(names[:3]) + ", …" * (len(names) > 3)
         lines = _lines(path, "load", _tensors_in(path, names), ", weights_only=False")
         return f"cannot be read without running code ({shown}): refused; if you trust it, save its tensors: {lines}"
-    if "Unsupported operand" in str(error):  # also what NumPy and pickle.dump write
+    pickled = zipfile.is_zipfile(path) or path.read_bytes()[:1] == b"\x80"
+    if pickled and "Unsupported operand" in str(error):  # also what NumPy and pickle.dump write
         return "is pickled in another way than by torch.save: refused; save model.state_dict() by torch.save"
     return "is damaged, or was not written by torch.save"
 

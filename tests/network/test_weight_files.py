@@ -159,6 +159,7 @@ def write(file, content):
         (b"GGUF\x03\x00\x00\x00", "GGUF"),
         (b"", "damaged"),
         (b"hello", "damaged"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "damaged"),
         (b"\x80\x02", "damaged"),
         (pickle.dumps({"a": 1}), "in another way"),
         (b"\x10\x00\x00\x00\x00\x00\x00\x00{x" + b" " * 20, "no sound safetensors file"),
@@ -180,6 +181,27 @@ def test_a_folder_is_told_the_files_in_it(tmp_path):
     saved(tmp_path / "last.ckpt")
     (tmp_path / "log.txt").write_text("x")
     assert "give one of last.ckpt in it" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (PermissionError(13, "Permission denied"), "cannot be read: Permission denied"),
+        (OSError(5, "Input/output error"), "cannot be read: Input/output error"),
+        (MemoryError(), "too large for the memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "too large for the memory"),
+    ],
+)
+@pytest.mark.parametrize("where", ["pathlib.Path.is_file", "pathlib.Path.open", "torch.load"])
+def test_what_the_machine_refuses_is_one_line(tmp_path, monkeypatch, where, error, says):
+    def fail(*_, **__):
+        raise error
+
+    file = saved(tmp_path / "x.pth")
+    if where != "torch.load" and not isinstance(error, OSError):
+        return
+    monkeypatch.setattr(where, fail)
+    assert says in refusal(file)
 
 
 def test_a_circle_of_containers_ends(tmp_path):
