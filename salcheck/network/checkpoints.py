@@ -29,18 +29,21 @@ USUAL = [
 ]
 
 
-def from_hub(model: str, backbone: bool, **options: Any) -> Any:
-    """timm's network of this name with the weights that timm has for it; `options` as `timm.create_model` takes them.
+def from_hub(model: str, backbone: bool, **options: Any) -> tuple[Any, list[str]]:
+    """timm's network of this name with the weights of its hub, and what was decided, a line each for people.
 
-    Raises SalcheckError where what timm would load is not what the network holds.
+    options: as `timm.create_model` takes them. Raises SalcheckError where what timm would load is not what the network
+    holds.
     """
     net, state = loads_of(model, **options | head_options(backbone))
     complaint = f"the published weights of '{model}' do not fit the network{_contradiction(net)}"
+    if state and ":" in model and misfits(net, state) and not _contradiction(net):  # somebody's own, as trainers write
+        return from_file(model, WeightFile(Path(model), state), backbone, follow=False, **options)
     if state is not None:
         _load(net, state, complaint)
     elif _contradiction(net) and not backbone:  # files of other frameworks, which timm loads without a state dict
         raise SalcheckError(complaint)
-    return net
+    return net, []
 
 
 def from_file(

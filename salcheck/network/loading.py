@@ -108,7 +108,7 @@ def _create(row: Arch, arch: str, file: WeightFile | None, follow: bool, ema: bo
         if file is not None:
             return from_file(model, file, row.backbone, ema, follow)
         with _offline_if_unreachable(model):
-            return from_hub(model, row.backbone), []
+            return from_hub(model, row.backbone)
     except SalcheckError:
         raise
     except Exception as error:

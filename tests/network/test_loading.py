@@ -247,6 +247,18 @@ def test_weights_of_a_hub_are_held_to_the_network_too(tmp_path, monkeypatch, arc
         assert "they have 1000 classes by its config, the network 5" in line
 
 
+def test_somebody_s_weights_on_a_hub_may_be_a_trainer_s(tmp_path, monkeypatch):
+    save_model(tmp_path / "model")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    state = safetensors.torch.load_file(tmp_path / "model" / "model.safetensors")
+    named = {f"model.{name}": value for name, value in state.items()}
+    safetensors.torch.save_file(named, tmp_path / "model" / "model.safetensors")
+    lay_out_hub(tmp_path / "hub", "somebody/pets", tmp_path / "model")
+    model = load_model("hf-hub:somebody/pets", device="cpu")
+    assert all(torch.equal(value, state[name]) for name, value in model.net.state_dict().items())
+    assert list(model.notes) == ["pets: weights of 'model'"]
+
+
 def test_a_backbone_s_head_is_left_out_knowingly(tmp_path, monkeypatch):
     save_model(tmp_path / "model")
     monkeypatch.setitem(ARCHS, "dino", Arch(f"local-dir:{tmp_path / 'model'}", backbone=True))

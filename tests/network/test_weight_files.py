@@ -135,6 +135,7 @@ def test_the_lines_that_save_the_tensors_do(tmp_path, monkeypatch, content, name
     assert len(read_weights(tmp_path / "weights.pth").tensors) == 2
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_a_torchscript_program_is_refused_with_the_lines_that_save_its_tensors(tmp_path, monkeypatch):
     torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "x.pt"))
     line = refusal(tmp_path / "x.pt")
