@@ -38,7 +38,7 @@ def from_hub(model: str, backbone: bool, **options: Any) -> tuple[Any, list[str]
     net, state = loads_of(model, **options | head_options(backbone))
     complaint = f"the published weights of '{model}' do not fit the network{_contradiction(net)}"
     if state and ":" in model and misfits(net, state) and not _contradiction(net):  # somebody's own, as trainers write
-        return from_file(model, WeightFile(Path(model), state), backbone, follow=False, **options)
+        return from_checkpoint(model, WeightFile(Path(model), state), backbone, follow=False, **options)
     if state is not None:
         _load(net, state, complaint)
     elif _contradiction(net) and not backbone:  # files of other frameworks, which timm loads without a state dict
@@ -46,7 +46,7 @@ def from_hub(model: str, backbone: bool, **options: Any) -> tuple[Any, list[str]
     return net, []
 
 
-def from_file(
+def from_checkpoint(
     model: str, file: WeightFile, backbone: bool, ema: bool | None = None, follow: bool = True, **options: Any
 ) -> tuple[Any, list[str]]:
     """timm's network of this name with the file's weights, and what was decided, a line each for people.

@@ -17,7 +17,7 @@ from timm.data import create_transform, resolve_model_data_config
 from salcheck.errors import SalcheckError
 from salcheck.naming.words import unknown
 from salcheck.network.archs import ARCHS, Arch
-from salcheck.network.checkpoints import from_file, from_hub, weights_in
+from salcheck.network.checkpoints import from_checkpoint, from_hub, weights_in
 from salcheck.network.labels import labels_of
 from salcheck.network.layers import resolve_layer
 from salcheck.network.model import AMP, Model, weights_hash
@@ -106,7 +106,7 @@ def _create(row: Arch, arch: str, file: WeightFile | None, follow: bool, ema: bo
         raise SalcheckError("--ema and --no-ema choose between weights in a file: give one with --checkpoint")
     try:
         if file is not None:
-            return from_file(model, file, row.backbone, ema, follow)
+            return from_checkpoint(model, file, row.backbone, ema, follow)
         with _offline_if_unreachable(model):
             return from_hub(model, row.backbone)
     except SalcheckError:

@@ -10,7 +10,7 @@ import torchvision
 
 from salcheck.errors import SalcheckError
 from salcheck.network.archs import ARCHS, Arch
-from salcheck.network.checkpoints import from_file
+from salcheck.network.checkpoints import from_checkpoint
 from salcheck.network.loading import load_model
 from salcheck.network.settings import Settings
 from salcheck.network.view import FEATURES
@@ -227,11 +227,11 @@ def test_a_distilled_network_does_not_fit_the_plain_one(tmp_path):
 def test_one_channel_in_the_file_is_one_channel_in_the_network(tmp_path):
     state = timm.create_model("test_resnet", num_classes=3, in_chans=1).state_dict()
     torch.save(prefixed("model.", state), tmp_path / "grey.pth")
-    net, _ = from_file("test_resnet", read_weights(tmp_path / "grey.pth"), backbone=False)
+    net, _ = from_checkpoint("test_resnet", read_weights(tmp_path / "grey.pth"), backbone=False)
     assert torch.equal(net.conv1[0].weight, state["conv1.0.weight"])
     assert net.pretrained_cfg["input_size"][0] == 1
     with pytest.raises(SalcheckError, match="wrong shape"):
-        from_file("test_resnet", read_weights(tmp_path / "grey.pth"), backbone=False, in_chans=3)
+        from_checkpoint("test_resnet", read_weights(tmp_path / "grey.pth"), backbone=False, in_chans=3)
 
 
 # What does not fit
