@@ -19,7 +19,7 @@ Arch = Annotated[
     str, typer.Option(help=f"hf-hub:org/name, local-dir:PATH, any timm name, or {', '.join(ARCHS)}.", metavar="MODEL")
 ]
 Checkpoint = Annotated[
-    Path | None, typer.Option(help="Your own weights for --arch: .safetensors, or a .pth state dict.", metavar="FILE")
+    Path | None, typer.Option(help="Your own weights for --arch, as a trainer saves them.", metavar="FILE")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda[:i] or mps.", metavar="DEVICE")]
 Ema = Annotated[

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import socket
 import urllib.request
 from collections.abc import Iterator
@@ -16,14 +17,16 @@ from timm.data import create_transform, resolve_model_data_config
 from salcheck.errors import SalcheckError
 from salcheck.naming.words import unknown
 from salcheck.network.archs import ARCHS, Arch
-from salcheck.network.checkpoints import first_line, from_checkpoint, head_options
+from salcheck.network.checkpoints import from_checkpoint, from_hub, weights_in
 from salcheck.network.labels import labels_of
 from salcheck.network.layers import resolve_layer
 from salcheck.network.model import AMP, Model, weights_hash
 from salcheck.network.outputs import outputs_of, said
 from salcheck.network.settings import Settings
 from salcheck.network.view import FEATURES
+from salcheck.network.weight_files import WeightFile, first_line, read_weights
 
+FOLDER = "local-dir:"
 OFFLINE_CHOICES = "use --arch scenes, --arch local-dir:PATH, or a hub cache (HF_HOME) filled where there is network"
 
 
@@ -38,7 +41,7 @@ def load_model(
 ) -> Model:
     """The model that `arch` names (short name, timm name, `hf-hub:org/name` or `local-dir:PATH`).
 
-    `checkpoint` (.safetensors or .pth) replaces the weights; its head decides the number of classes.
+    `checkpoint` (as trainers write them) replaces the weights; its head decides the number of classes.
     `settings`: how the model is read, where its own files do not decide.
     Raises SalcheckError for an unknown name, layer, device or `amp`, weights that cannot be had or do not fit.
     """
@@ -48,14 +51,18 @@ def load_model(
         raise SalcheckError(f"no --amp '{amp}': it is one of {', '.join(AMP)}; leave it out for float32")
     known = arch.lower() in ARCHS
     row = ARCHS[arch.lower()] if known else Arch(arch)
-    net = _create(row, arch, checkpoint).eval().requires_grad_(False)
+    _known(row.model, arch, needs_weights=checkpoint is None)
+    if checkpoint is None and row.published:
+        raise SalcheckError(f"timm has no weights for '{arch}': add --checkpoint FILE, the {row.published}")
+    file = _file(row.model, checkpoint)
+    net, notes = _create(row, arch, file, follow=checkpoint is not None, ema=settings.ema)
+    net = net.eval().requires_grad_(False)
     net = net.to(where, memory_format=torch.channels_last)  # a tenth to a third faster, on CPUs as well
     config = resolve_model_data_config(net)
     if config["input_size"][0] != 3:
         raise SalcheckError(f"'{arch}' reads {config['input_size'][0]} channels: salcheck feeds it RGB photographs")
     outputs = outputs_of(net.num_classes, settings.output)
     labels = outputs.labels(labels_of(net))
-    notes = [said(outputs, labels, settings.output is None)]
     return Model(
         net=net,
         arch=arch.lower() if known else arch,
@@ -68,7 +75,7 @@ def load_model(
         transform=create_transform(**config, is_training=False),
         amp=amp,
         outputs=outputs,
-        notes=[note for note in notes if note],
+        notes=tuple(note for note in (*notes, said(outputs, labels, settings.output is None)) if note),
     )
 
 
@@ -83,27 +90,42 @@ def pick_device(name: str) -> torch.device:
     raise SalcheckError(f"no device '{name}' here: there is {', '.join(there)} (or auto)")
 
 
-def _create(row: Arch, arch: str, checkpoint: Path | None) -> Any:
+def _file(model: str, checkpoint: Path | None) -> WeightFile | None:
+    """The file that the weights are read from, and what its trainer was told: none for weights of a hub."""
+    folder = Path(model.removeprefix(FOLDER))
+    if checkpoint is None and model.startswith(FOLDER) and (folder / "config.json").is_file():
+        checkpoint = weights_in(folder)
+    return None if checkpoint is None else read_weights(checkpoint)
+
+
+def _create(row: Arch, arch: str, file: WeightFile | None, follow: bool, ema: bool | None) -> tuple[Any, list[str]]:
+    """The network with its weights, and what was decided about them, a line each for people.
+
+    follow: the file decides the numbers of classes and channels, and not the model's config.
+    """
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # some versions of timm would run code in .pth files
     model = row.model
-    _known(model, arch, needs_weights=checkpoint is None)
-    if checkpoint is None and row.published:
-        raise SalcheckError(f"timm has no weights for '{arch}': add --checkpoint FILE, the {row.published}")
+    if file is None and ema is not None:
+        raise SalcheckError("--ema and --no-ema choose between weights in a file: give one with --checkpoint")
     try:
-        if checkpoint is not None:
-            return from_checkpoint(model, checkpoint, row.backbone)
+        if file is not None:
+            return from_checkpoint(model, file, row.backbone, ema, follow)
         with _offline_if_unreachable(model):
-            return timm.create_model(model, pretrained=True, **head_options(row.backbone))
+            return from_hub(model, row.backbone)
     except SalcheckError:
         raise
     except Exception as error:
         # timm, its hub client and the file readers raise all sorts, assertions too, on what they cannot get or fit.
-        if model.startswith("local-dir:"):
-            raise SalcheckError(f"cannot load --arch '{arch}': {first_line(error)}") from error
+        said = first_line(error)
+        absent = re.fullmatch(r"Unknown model \((.*)\)", said)
+        if absent:
+            said = f"config.json, {unknown('architecture', absent[1], timm.list_models())}"
+        if model.startswith(FOLDER):
+            raise SalcheckError(f"cannot load --arch '{arch}': {said}") from error
         if isinstance(error, FileNotFoundError):
             raise SalcheckError(f"weights of '{arch}' are neither cached nor reachable: {OFFLINE_CHOICES}") from error
-        raise SalcheckError(f"cannot load --arch '{arch}': {first_line(error)}; {OFFLINE_CHOICES}") from error
+        raise SalcheckError(f"cannot load --arch '{arch}': {said}; {OFFLINE_CHOICES}") from error
 
 
 def _known(model: str, arch: str, needs_weights: bool) -> None:
