@@ -1,4 +1,4 @@
-"""Words for what a user typed: the nearest names, and any text on one line."""
+"""Words for what a user typed and a file holds: the nearest names, any text on one line, and in little room."""
 
 import difflib
 from collections.abc import Iterable
@@ -20,3 +20,8 @@ def one_line(text: object) -> str:
     """Text that nobody vouches for, on one line that any terminal shows as it is: no line ends, no control codes."""
     line = " ".join(str(text).split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
+
+
+def shorten(text: str, limit: int = 24) -> str:
+    """A text cut to so many characters, the last of them an ellipsis: it fits above a panel of a picture."""
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
