@@ -1,7 +1,8 @@
 """Words for what a user typed and a file holds: the nearest names, any text on one line, and in little room."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> str:
@@ -25,3 +26,23 @@ def one_line(text: object) -> str:
 def shorten(text: str, limit: int = 24) -> str:
     """A text cut to so many characters, the last of them an ellipsis: it fits above a panel of a picture."""
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def fed(config: Mapping[str, Any]) -> str:
+    """What a model is fed, in one line: `input 224×224, crop .875 bicubic, mean .485 .456 .406, std .229 .224 .225`."""
+    channels, height, width = config["input_size"]
+    mode = "" if config["crop_mode"] == "center" else f" {config['crop_mode']}"
+    mean, std = (_figures(config[entry]) for entry in ("mean", "std"))
+    grey = "grey, " if channels == 1 else ""
+    crop = f"crop {_figure(config['crop_pct'])}{mode} {config['interpolation']}"
+    return f"input {height}×{width}, {grey}{crop}, mean {mean}, std {std}"
+
+
+def _figures(values: Sequence[float]) -> str:
+    """One number where they are all the same."""
+    return " ".join(map(_figure, values[:1] if len(set(values)) == 1 else values))
+
+
+def _figure(value: float) -> str:
+    """`.875`, `1`: four digits at most after the point, none that say nothing."""
+    return f"{value:.4f}".rstrip("0").rstrip(".").lstrip("0") or "0"

@@ -8,24 +8,30 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
+from salcheck.network.creating import channels_in, create
+from salcheck.network.settings import Settings
 
 ENCODERS = ("base_encoder.", "encoder_q.")  # the network itself in MoCo's files: version 3, versions 1 and 2
 
 
-def from_checkpoint(model: str, checkpoint: Path, backbone: bool) -> Any:
-    """timm's network of this name with the file's weights; the file's head decides the number of classes.
+def from_checkpoint(model: str, checkpoint: Path, backbone: bool, settings: Settings = Settings()) -> Any:  # noqa: B008
+    """timm's network of this name with the file's weights; the file's head decides the number of classes, and its first
+    convolution that of channels.
 
     backbone: the network without its head, whatever head the file has. Raises SalcheckError for a file that cannot be
     read or does not fit.
     """
     state = _of_encoder(_read_checkpoint(checkpoint))
-    net = timm.create_model(model, pretrained=False, **head_options(backbone))
+    net = create(model, settings, pretrained=False, **head_options(backbone))
     head = net.pretrained_cfg.get("classifier")
     if backbone:  # a head in the file is a projector, or was put on it later
         state = {name: value for name, value in state.items() if not name.startswith(f"{head}.")}
     weight = state.get(f"{head}.weight") if isinstance(head, str) else None
-    if weight is not None and weight.shape[0] != net.num_classes:
-        net = timm.create_model(model, pretrained=False, num_classes=int(weight.shape[0]))
+    own = {} if weight is None or weight.shape[0] == net.num_classes else {"num_classes": int(weight.shape[0])}
+    channels = None if "in_chans" in settings.model_kwargs else channels_in(net, state)
+    own |= {} if channels is None else {"in_chans": channels}
+    if own:
+        net = create(model, settings, pretrained=False, **head_options(backbone) | own)
     _fit(net, state, f"checkpoint '{checkpoint}' does not fit {model}")
     net.load_state_dict(state, strict=False)
     return net

@@ -11,15 +11,16 @@ from typing import Any
 
 import timm
 import torch
-from timm.data import create_transform, resolve_model_data_config
 
 from salcheck.errors import SalcheckError
 from salcheck.naming.words import unknown
 from salcheck.network.archs import ARCHS, Arch
 from salcheck.network.checkpoints import first_line, from_checkpoint, head_options
+from salcheck.network.creating import create
 from salcheck.network.labels import labels_of
 from salcheck.network.layers import resolve_layer
 from salcheck.network.model import AMP, Model, weights_hash
+from salcheck.network.preprocessing import resolve, transform_of
 from salcheck.network.settings import Settings
 from salcheck.network.view import FEATURES
 
@@ -47,22 +48,25 @@ def load_model(
         raise SalcheckError(f"no --amp '{amp}': it is one of {', '.join(AMP)}; leave it out for float32")
     known = arch.lower() in ARCHS
     row = ARCHS[arch.lower()] if known else Arch(arch)
-    net = _create(row, arch, checkpoint).eval().requires_grad_(False)
+    net = _create(row, arch, checkpoint, settings).eval().requires_grad_(False)
     net = net.to(where, memory_format=torch.channels_last)  # a tenth to a third faster, on CPUs as well
-    config = resolve_model_data_config(net)
-    if config["input_size"][0] != 3:
-        raise SalcheckError(f"'{arch}' reads {config['input_size'][0]} channels: salcheck feeds it RGB photographs")
+    config, notes = resolve(net, settings)
+    trained = net.pretrained_cfg.get("input_size", (3,))[0]
+    if checkpoint is None and trained != config["input_size"][0]:
+        notes.append(f"weights of {trained} channels were made to read {config['input_size'][0]}, as timm does it")
+    labels = labels_of(net, settings.class_names, bool(settings.natural))
     return Model(
         net=net,
         arch=arch.lower() if known else arch,
         name=_full_name(net, checkpoint),
         layer=resolve_layer(net, layer, row.paper),
         weights=weights_hash(net),
-        labels=labels_of(net),
+        labels=labels,
         device=where,
         config=config,
-        transform=create_transform(**config, is_training=False),
+        transform=transform_of(config),
         amp=amp,
+        notes=[*notes, *labels.notes],
     )
 
 
@@ -77,7 +81,7 @@ def pick_device(name: str) -> torch.device:
     raise SalcheckError(f"no device '{name}' here: there is {', '.join(there)} (or auto)")
 
 
-def _create(row: Arch, arch: str, checkpoint: Path | None) -> Any:
+def _create(row: Arch, arch: str, checkpoint: Path | None, settings: Settings) -> Any:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # some versions of timm would run code in .pth files
     model = row.model
@@ -86,9 +90,9 @@ def _create(row: Arch, arch: str, checkpoint: Path | None) -> Any:
         raise SalcheckError(f"timm has no weights for '{arch}': add --checkpoint FILE, the {row.published}")
     try:
         if checkpoint is not None:
-            return from_checkpoint(model, checkpoint, row.backbone)
+            return from_checkpoint(model, checkpoint, row.backbone, settings)
         with _offline_if_unreachable(model):
-            return timm.create_model(model, pretrained=True, **head_options(row.backbone))
+            return create(model, settings, pretrained=True, **head_options(row.backbone))
     except SalcheckError:
         raise
     except Exception as error:
