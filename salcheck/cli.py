@@ -2,10 +2,9 @@
 
 import io
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from click import Context
 from typer.core import TyperCommand
 
 from salcheck import __version__
@@ -18,7 +17,7 @@ from salcheck.naming.words import one_line
 class Command(TyperCommand):
     """A command that also takes `--mean .485 .456 .406`, as timm's tools do."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, joined(args))
 
 

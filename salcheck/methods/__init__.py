@@ -125,7 +125,8 @@ class Method:
             return "it compares with held-out images: give some with --reference DIR"
         unlabelled = held is not None and not any(item.labels for item in held.items)
         if unlabelled and any(need.module.LABELS for need in missing):
-            return "it needs held-out images with known classes: give --reference DIR with class folders"
+            why = held.notes[0] if held and held.notes else "give --reference DIR with class folders"
+            return f"it needs held-out images with known classes: {why}"
         return self.module.unfit(model) if hasattr(self.module, "unfit") else None
 
     @property

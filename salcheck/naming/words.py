@@ -28,14 +28,14 @@ def shorten(text: str, limit: int = 24) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
-def fed(config: Mapping[str, Any]) -> str:
-    """What a model is fed, in one line: `input 224×224, crop .875 bicubic, mean .485 .456 .406, std .229 .224 .225`."""
-    channels, height, width = config["input_size"]
-    mode = "" if config["crop_mode"] == "center" else f" {config['crop_mode']}"
-    mean, std = (_figures(config[entry]) for entry in ("mean", "std"))
-    grey = "grey, " if channels == 1 else ""
-    crop = f"crop {_figure(config['crop_pct'])}{mode} {config['interpolation']}"
-    return f"input {height}×{width}, {grey}{crop}, mean {mean}, std {std}"
+def fed(given: Mapping[str, Any]) -> str:
+    """What a model is fed (`Model.input`), in one line: `input 224×224, crop .875 bicubic, mean .485 .456 .406, ...`."""
+    height, width = given["size"]
+    mode = "" if given["crop_mode"] == "center" else f" {given['crop_mode']}"
+    crop = f"crop {_figure(given['crop_pct'])}{mode} {given['interpolation']}"
+    grey = ["grey"] if given["channels"] == 1 else []
+    colours = [f"{entry} {_figures(given[entry])}" for entry in ("mean", "std")]
+    return ", ".join([f"input {height}×{width}", *grey, crop, *colours])
 
 
 def _figures(values: Sequence[float]) -> str:

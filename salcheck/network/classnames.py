@@ -33,7 +33,7 @@ def given_names(names: str | None, class_map: Path | None) -> list[str] | Mappin
 
 
 def read_names(file: Path) -> list[str] | Mapping[Any, Any]:
-    """Names by line (as timm's class maps are), or by number where each line has one; raises SalcheckError otherwise."""
+    """Names by line (as timm's class maps are), or by number where each line has one; else raises SalcheckError."""
     if file.suffix.lower() in PICKLES:
         raise SalcheckError(f"'{file}' is a pickle, which may run code: give {LAYOUT}")
     try:

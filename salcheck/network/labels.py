@@ -150,8 +150,8 @@ def _of_config(config: Mapping[str, Any], count: int, notes: list[str]) -> tuple
     given, described = config.get("label_names"), config.get("label_descriptions")
     names = _listed("label_names", given, count, notes) if given and count else []
     if names and isinstance(described, Mapping) and any(name in described for name in names):
-        texts = [described.get(name) for name in names]
-        return [text if isinstance(text, str) else name for text, name in zip(texts, names, strict=True)], names
+        known = [(described.get(name), name) for name in names]
+        return [text if isinstance(text, str) else name for text, name in known], names
     texts = _listed("label_descriptions", described, count, notes) if described and count else []
     if names and texts:
         return [text or name for text, name in zip(texts, names, strict=True)], names

@@ -82,6 +82,13 @@ class Model:
         )
 
     @property
+    def input(self) -> dict[str, Any]:
+        """What it is fed: size (H, W), channels, crop_pct, crop_mode, interpolation, and mean and std by channel."""
+        channels, *size = self.config["input_size"]
+        rest = {name: self.config[name] for name in ("crop_pct", "crop_mode", "interpolation", "mean", "std")}
+        return {"size": size, "channels": channels, **rest}
+
+    @property
     def channels(self) -> int:
         """3, or 1 for a model that is fed grey."""
         return int(self.config["input_size"][0])

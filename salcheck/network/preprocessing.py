@@ -37,7 +37,7 @@ def parse_numbers(option: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(word) for word in re.split(r"[\s,]+", text.strip(" ,()[]")))
     except ValueError as error:
-        raise SalcheckError(f"{option} '{text}': give one number for each channel, as .485,.456,.406, or one") from error
+        raise SalcheckError(f"{option} '{text}': give a number for each channel, as .485,.456,.406, or one") from error
 
 
 def parse_kwargs(texts: Sequence[str]) -> dict[str, Any]:
@@ -118,9 +118,19 @@ def resolve(net: Any, settings: Settings) -> tuple[dict[str, Any], list[str]]:
     config["input_size"] = (channels, *((size, size) if isinstance(size, int) else size))
     for entry in ("crop_pct", "crop_mode", "interpolation"):
         config[entry] = getattr(settings, entry) or config[entry]
+    averaged = []
     for entry in ("mean", "std"):
         given = getattr(settings, entry)
-        config[entry] = _per_channel(entry, given or config[entry], channels, given is not None, notes)
+        values = _values(entry, given or config[entry])
+        if len(values) > 1 and channels == 1 and given is None:
+            averaged.append(entry)
+            values = (sum(values) / len(values),)
+        if len(values) not in (1, channels):
+            raise SalcheckError(f"--{entry} has {len(values)} numbers, and this model reads {channels} channel(s)")
+        config[entry] = values * (channels // len(values))
+    if averaged:
+        what = " and ".join(averaged)
+        notes.append(f"{what} of three colours averaged for the one channel, as timm does; --mean and --std set others")
     _check(config)
     return config, notes
 
@@ -167,17 +177,11 @@ def _of_model(net: Any) -> dict[str, Any]:
     return config
 
 
-def _per_channel(entry: str, given: Any, channels: int, by_user: bool, notes: list[str]) -> tuple[float, ...]:
-    values = (given,) if isinstance(given, int | float) else given
-    if not isinstance(values, list | tuple) or not values or _reals(values) is None:
+def _values(entry: str, given: Any) -> tuple[float, ...]:
+    values = _reals(given)
+    if values is None:
         raise SalcheckError(f"{entry} {given!r} is no number for each channel: give --{entry}, as .5 or .485,.456,.406")
-    values = tuple(float(one) for one in values)
-    if len(values) in (1, channels):
-        return values * (channels // len(values))
-    if by_user or channels != 1:
-        raise SalcheckError(f"--{entry} has {len(values)} numbers, and this model reads {channels} channel(s)")
-    notes.append(f"{entry} of {len(values)} colours averaged for the one channel, as timm does; --{entry} sets another")
-    return (sum(values) / len(values),)
+    return values
 
 
 def _check(config: Mapping[str, Any]) -> None:

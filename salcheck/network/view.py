@@ -35,8 +35,9 @@ class View:
 
     images: (B, 3, H, W), or (B, 1, H, W) for a model that is fed grey. acts: (B, C, h, w) at the layer, cut from all
     that comes before. logits: (B, N). seeds: one int per image, for what is drawn at random per image and must be
-    the same in every run. size: (H, W). Images are loaded and the forward is run when first asked for, once. batch_size: how many
-    images a forward of changed images takes at a time. amp: the type of autocast, None for plain float32.
+    the same in every run. size: (H, W). Images are loaded and the forward is run when first asked for, once.
+    batch_size: how many images a forward of changed images takes at a time. amp: the type of autocast, None for
+    plain float32.
     normalisation: mean and standard deviation of a colour, by which images were shifted and divided.
 
     The cut: the layer's output is replaced by a copy of a new leaf, so nothing before it is differentiated
@@ -195,7 +196,7 @@ class View:
         return part
 
     def grey(self, brightness: float) -> Tensor:
-        """A grey of brightness 0 (black) to 1 (white) as the model is fed it, (3, 1, 1), or (1, 1, 1) for one channel."""
+        """A grey of brightness 0 (black) to 1 (white) as the model is fed it, (3, 1, 1), or (1, 1, 1) for one."""
         mean, deviation = (self.images.new_tensor(part).view(-1, 1, 1) for part in self._normalisation)
         return (brightness - mean) / deviation
 

@@ -15,7 +15,7 @@ from salcheck.naming import parameters, registry
 from salcheck.naming.words import one_line
 from salcheck.network.model import Model
 from salcheck.questions import Question, find
-from salcheck.runs.evaluate import evaluate, summary
+from salcheck.runs.evaluate import doubts, evaluate, summary
 from salcheck.runs.plan import Request, make_run
 from salcheck.store.results import Store
 
@@ -103,7 +103,8 @@ def ask(
             screen.say(note)
         with screen.progress(asked.question.name, "images") as show:
             number = evaluate(run, store, cache, lambda done: show(done, len(run.items)))
-        screen.say(summary(store, run, number))
+        for line in (summary(store, run, number), *doubts(store, number)):
+            screen.say(line)
         return number
 
     work = [Asked(question, model) for question in questions]

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from salcheck.errors import SalcheckError
 from salcheck.methods import Method
-from salcheck.naming.words import one_line, shorten
+from salcheck.naming.words import fed, one_line, shorten
 from salcheck.network.loading import Model
 from salcheck.runs.explain import NO_CLASS, OVERLAP_PERCENT, Explained
 from salcheck.screen.figures import BRIGHTEST, draw_overlays, draw_sheet
@@ -58,6 +58,7 @@ class Output:
                 ) from error
         if not as_json:
             _print(f"{model.name}, layer {model.layer}, {model.device}")
+            _print(fed(model.input))
             for note in notes:
                 _print(f"note: {note}")
             _print(LEGEND)
@@ -155,6 +156,7 @@ class Output:
             "model": self._model.name,
             "layer": self._model.layer,
             "dtype": self._model.dtype,
+            "input": self._model.input,
             "top5": [self._class(c, p) for c, p in explained.top],
             "classes": [self._class(c, p) for c, p in classes],
             "maps": maps,

@@ -84,7 +84,7 @@ def test_the_transform_is_timms_own_with_what_the_user_says(toy, photo):
     assert torch.equal(model.transform(photo), own(photo))
     assert model.size == (48, 64)
     line = "input 48×64, crop .9 bicubic, mean .1 .2 .3, std .2"
-    assert fed(model.config) == line
+    assert fed(model.input) == line
     assert np.allclose(model.picture(model.transform(photo)), _shown(own, photo, (0.1, 0.2, 0.3), 0.2), atol=1e-6)
 
 
@@ -93,8 +93,8 @@ def _shown(transform, photo, mean, std):
 
 
 def test_what_is_not_said_is_the_models_own(toy):
-    assert fed(load(toy).config) == "input 64×64, crop 1 bilinear, mean .5, std .5"
-    assert fed(load(toy, mean=(0.5, 0.25, 0.5)).config) == "input 64×64, crop 1 bilinear, mean .5 .25 .5, std .5"
+    assert fed(load(toy).input) == "input 64×64, crop 1 bilinear, mean .5, std .5"
+    assert fed(load(toy, mean=(0.5, 0.25, 0.5)).input) == "input 64×64, crop 1 bilinear, mean .5 .25 .5, std .5"
 
 
 def test_models_that_are_fed_otherwise_are_other_models(toy):
@@ -193,7 +193,7 @@ def test_one_channel_is_the_luminance_whoever_says_that_there_is_one(tmp_path, p
         picture = model.picture(seen)
         assert picture.shape == (160, 160, 3)
         assert torch.equal(picture[..., 0], picture[..., 2])
-    assert "grey" in fed(own)
+    assert "grey" in fed(models[0].input)
 
 
 def test_the_mean_of_three_colours_serves_one_channel_and_is_said(tmp_path):
@@ -247,8 +247,9 @@ def test_other_numbers_of_channels_are_one_line(tmp_path, channels):
 
 def train_args(**more):
     """As timm's train.py keeps them: what was not said is None or empty."""
-    silent = dict.fromkeys(["img_size", "input_size", "crop_pct", "mean", "std", "num_classes", "in_chans", "bn_eps", "gp"])
-    return {**silent, "interpolation": "", "class_map": "", "model_kwargs": {}, "model": "resnet18", "opt": "sgd", **more}
+    silent = dict.fromkeys("img_size input_size crop_pct mean std num_classes in_chans bn_eps gp".split())
+    empty = {"interpolation": "", "class_map": "", "model_kwargs": {}}
+    return {**silent, **empty, "model": "resnet18", "opt": "sgd", **more}
 
 
 def test_arguments_that_say_nothing_are_none():
@@ -258,8 +259,8 @@ def test_arguments_that_say_nothing_are_none():
 
 
 def test_arguments_are_what_train_py_would_validate_with():
-    args = vars(argparse.Namespace(**train_args(img_size=96, crop_pct=0.9, mean=[0.5, 0.4, 0.3], std=[0.2], gp="avg",
-                                                interpolation="bilinear", model_kwargs={"drop_rate": 0.1})))  # fmt: skip
+    said = {"img_size": 96, "crop_pct": 0.9, "mean": [0.5, 0.4, 0.3], "std": [0.2], "interpolation": "bilinear"}
+    args = vars(argparse.Namespace(**train_args(**said, gp="avg", model_kwargs={"drop_rate": 0.1})))
     found, notes = with_args(Settings(std=(0.25,), model_kwargs={"drop_rate": 0.0}), args)
     assert found.img_size == (96, 96)
     assert (found.crop_pct, found.interpolation, found.mean) == (0.9, "bilinear", (0.5, 0.4, 0.3))
