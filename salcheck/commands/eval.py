@@ -65,10 +65,10 @@ def command(
     asked = [parse_question(text) for text in questions]
     chosen, cache = parse_methods(method), cache_folder()
     loaded = model.load()
-    opened = open_all(choose_data(dataset, data, loaded), data, reference, loaded, seed)
-    for line in (f"{loaded.name}: {fed(loaded.input)}", *opened.notes):
-        terminal.say(line)
     with Store(db or default_db()) as store:
+        opened = open_all(choose_data(dataset, data, loaded), data, reference, loaded, seed)
+        for line in (f"{loaded.name}: {fed(loaded.input)}", *opened.notes):
+            terminal.say(line)
         request = Request(
             dataset=opened.dataset,
             n=n,
