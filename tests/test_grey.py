@@ -16,7 +16,11 @@ from salcheck.runs.plan import Request, make_run
 from salcheck.store.results import Store
 from tests.makers import save_images
 
-SMALL = {"rise": "rise:masks=8", "smoothgrad": "smoothgrad:samples=2", "integratedgradients": "integratedgradients:steps=2"}
+SMALL = {
+    "rise": "rise:masks=8",
+    "smoothgrad": "smoothgrad:samples=2",
+    "integratedgradients": "integratedgradients:steps=2",
+}
 FILLS = [f"rq2:percent=20,fill={fill}" for fill in ("mean", "zero", "grey", "blur", "inpaint")]
 # They need places or parts that class folders do not know, another model, or a model that knows its classes.
 LEFT_OUT = {"localization", "scenes", "counterfactual", "sanity", "mosaic"}
@@ -36,7 +40,9 @@ def test_every_method_explains_a_model_of_one_channel(tmp_path):
     from salcheck.methods import fitting
 
     model = grey(tmp_path)
-    opened = open_all("folder", save_images(tmp_path / "a", 3, 3, 48), save_images(tmp_path / "b", 3, 3, 48, 1), model, 0)
+    opened = open_all(
+        "folder", save_images(tmp_path / "a", 3, 3, 48), save_images(tmp_path / "b", 3, 3, 48, 1), model, 0
+    )
     methods = [parse_method(SMALL.get(method.name, method.name)) for method in every()]
     methods, notes = fitting(methods, opened.model, opened.reference)
     needs = [need for method in methods for need in method.needs]

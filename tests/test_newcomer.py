@@ -78,7 +78,9 @@ def test_the_whole_path_with_no_option_but_those_of_the_model_and_the_data(train
     asked = run("eval", "rq1", "mosaic", "deletion", *model, "--data", root / "val", "--methods", "gradcam").output
     assert "classes by sorted folder names: 0 bird, 1 car, 2 dog" in asked
     with sqlite3.connect("salcheck.db") as store:
-        seen = [key for (key,) in store.execute("SELECT DISTINCT image FROM all_predictions WHERE image NOT LIKE '%+%'")]
+        seen = [
+            key for (key,) in store.execute("SELECT DISTINCT image FROM all_predictions WHERE image NOT LIKE '%+%'")
+        ]
     expected = f"{sum(right[key] for key in seen)} of {len(seen)} right"
     assert len(seen) > 10
     assert asked.count(expected) == 2  # of rq1 and of deletion

@@ -11,9 +11,9 @@ SEVERAL = {"--mean": (NUMBER, CHANNELS), "--std": (NUMBER, CHANNELS), "--model-k
 
 
 def joined(args: Sequence[str]) -> list[str]:
-    """The words of a command with `--mean .485 .456 .406` as `--mean .485,.456,.406`, likewise --std and --model-kwargs.
+    """The words of a command with `--mean .4 .5 .6` as `--mean .4,.5,.6`, likewise --std and --model-kwargs.
 
-    Three numbers in a row are taken for those of three colours. Fewer are left alone: the second may be an image's name.
+    Three numbers in a row are taken for those of three colours; fewer are not: the second may be an image's name.
     """
     done: list[str] = []
     rest = list(args)

@@ -42,7 +42,9 @@ def command(
     methods, references, notes = _references(methods, loaded, held, batch_size)
     with progress("maps", "methods") as show:
         results = explain_images(loaded, images, methods, classes, references, seed, batch_size, show)
-        output = Output(loaded, methods, out, raw, json, [*dict.fromkeys([*loaded.notes, *(held.notes if held else ())]), *notes])
+        output = Output(
+            loaded, methods, out, raw, json, [*dict.fromkeys([*loaded.notes, *(held.notes if held else ())]), *notes]
+        )
         for explained in results:
             output.add(explained)
     raise typer.Exit(output.close())

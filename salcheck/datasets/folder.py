@@ -13,6 +13,7 @@ that are all numbers of classes are taken as such.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 from salcheck.datasets import Dataset, Labels, portable
@@ -57,7 +58,9 @@ def _looked_up(root: Path, folders: Sequence[str], labels: Labels) -> _Classes:
             f"folders of '{root}' that are no class of the model: {_few(strange)}; name them by wnid, index or name"
         )
     if strange and len(labels):
-        note = f"no folder of '{root}' is a class of the model ({_few(strange)}): its images have no labels; {SAY_NAMES} "
+        note = (
+            f"no folder of '{root}' is a class of the model ({_few(strange)}): its images have no labels; {SAY_NAMES} "
+        )
         return _Classes(notes=[_line(note + "say what the classes are called")])
     return _Classes(classes)
 
@@ -68,7 +71,9 @@ def _counted(root: Path, folders: Sequence[str], labels: Labels) -> _Classes:
         return _Classes()
     known = {name: index for name in folders if (index := labels.index(name)) is not None}
     if folders and set(map(str.lower, folders)) <= SPLITS:
-        raise SalcheckError(f"'{root}' holds {_few(folders)}: name the one of them to read, --data {root / folders[-1]}")
+        raise SalcheckError(
+            f"'{root}' holds {_few(folders)}: name the one of them to read, --data {root / folders[-1]}"
+        )
     by_value = sorted(folders, key=_natural)
     if len(known) == len(folders):
         if len(folders) != len(labels) or folders == by_value:
@@ -94,7 +99,7 @@ def _counted(root: Path, folders: Sequence[str], labels: Labels) -> _Classes:
 def _turned(folders: Sequence[str], by_value: Sequence[str]) -> tuple[str, str]:
     """The first two folders, in the order of texts, that have the other order by value."""
     place = {name: index for index, name in enumerate(by_value)}
-    return next(pair for pair in zip(folders, folders[1:], strict=False) if place[pair[0]] > place[pair[1]])
+    return next(pair for pair in pairwise(folders) if place[pair[0]] > place[pair[1]])
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

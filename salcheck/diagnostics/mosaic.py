@@ -16,10 +16,10 @@ it does. A mosaic counts as correctly classified where the likeliest class is an
 in any case).
 
 No class is in a mosaic twice, so a model of few classes fills fewer rows: `grid` photographs stand in a row, and there
-are as many rows, up to `grid`, as there are classes for. So two classes, or three, have mosaics of 1 x 2 cells (of three
-classes each shows two), and `grid=3` has 1 x 3 of three to five classes. The photographs are no larger and no other in
-shape for it: above and below them the cells are of the mean colour. Cells still fill the picture and are all of one
-size. Where a mosaic shows all classes of the model, `seen` is always 1.
+are as many rows, up to `grid`, as there are classes for. So two classes, or three, have mosaics of 1 x 2 cells (of
+three classes each shows two), and `grid=3` has 1 x 3 of three to five classes. The photographs are no larger and no
+other in shape for it: above and below them the cells are of the mean colour. Cells still fill the picture and are all
+of one size. Where a mosaic shows all classes of the model, `seen` is always 1.
 """
 
 import contextlib
@@ -84,16 +84,20 @@ def prepare(
 
     Raises SalcheckError where too few are classified correctly with a probability of `confidence` or more.
     """
+    if not any(item.labels for item in dataset.items):
+        why = dataset.notes[0] if dataset.notes else "give class folders"
+        raise SalcheckError(f"a mosaic is made of photographs with known classes: {why}")
     sure = _Sure(dataset, model, seed, batch_size, confidence, cache, progress)
     cells = len(roles_for(len(model.labels), grid=grid))
     drawn = list(itertools.islice(_draw(sure, cells), n))
     sure.keep()
     if not drawn:
         count, classes = len(sure.found), len({tile.label for tile in sure.found})
+        less = ", or ask mosaic:confidence= for less" if confidence > 1 / len(model.labels) else ""
         raise SalcheckError(
             f"a mosaic takes {cells} photographs of as many classes, and of the {len(dataset)} there are only "
             f"{count}, of {classes} classes, are classified correctly with a probability of {confidence:g} or "
-            f"more: give more photographs{', or ask mosaic:confidence= for less' if confidence > 0 else ''}"
+            f"more: give more photographs{less}"
         )
     return mosaics(dataset, drawn, model, grid, f"{model.identity} {seed} {confidence:g} {code_of(Path(__file__))}")
 

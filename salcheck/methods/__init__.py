@@ -17,6 +17,7 @@ A method file may have
     total(view, classes, ...)  (B, M), what it says that its maps sum to: `completeness` holds it to that
     distance(view, classes, ...)  (B, M), how far the images are from what it compares them with, 0 or more
     paired(**parameters)   whether a map depends on which two classes are asked for together
+    named(**parameters)    the classes that its parameters name, as texts: which classes these are makes its maps
     unfit(model)           why it cannot explain this model, or None
     VALUES                 {parameter: which values it takes}, for those that are free text
     FALLBACK               what it does where there are no references; without one it needs them
@@ -45,6 +46,7 @@ from salcheck.errors import SalcheckError
 from salcheck.methods import _model
 from salcheck.methods._cost import Cost
 from salcheck.naming import parameters, registry
+from salcheck.network.labels import Labels
 from salcheck.network.model import Model
 from salcheck.network.view import View
 from salcheck.references import Need
@@ -105,6 +107,11 @@ class Method:
     def seeded(self) -> bool:
         """Whether its maps depend on the run's seed."""
         return any(need.name == "seed" for need in self._reads)
+
+    def named(self, labels: Labels) -> list[int]:
+        """The classes that its parameters name; raises SalcheckError for one that the model does not have."""
+        texts = self.module.named(**self.parameters) if len(labels) and hasattr(self.module, "named") else []
+        return [labels.resolve(text) for text in texts]
 
     @property
     def paired(self) -> bool:

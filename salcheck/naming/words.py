@@ -29,7 +29,7 @@ def shorten(text: str, limit: int = 24) -> str:
 
 
 def fed(given: Mapping[str, Any]) -> str:
-    """What a model is fed (`Model.input`), in one line: `input 224×224, crop .875 bicubic, mean .485 .456 .406, ...`."""
+    """What a model is fed (`Model.input`), in one line: `input 224×224, crop .875 bicubic, mean .485 ...`."""
     height, width = given["size"]
     mode = "" if given["crop_mode"] == "center" else f" {given['crop_mode']}"
     crop = f"crop {_figure(given['crop_pct'])}{mode} {given['interpolation']}"

@@ -18,8 +18,8 @@ WHERE run_images.run_id = :run AND images.labels <> '[]'
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Of `of` images with known classes, of which the model saw every one, it put `right` into one of these. chance: the
-    share that guessing would get right.
+    """Of `of` images with known classes that the model has seen, it put `right` into one of these. chance: the share
+    that guessing would get right.
     """
 
     right: int

@@ -195,7 +195,7 @@ def test_too_few_photographs_are_one_line(scenes_model):
     with pytest.raises(SalcheckError, match="4 photographs of as many classes, and of the 3 there are only"):
         make(few, scenes_model, 2, confidence=0.0)
     bare = dataclasses.replace(dataset, items=[dataclasses.replace(item, labels=()) for item in dataset.items[:9]])
-    with pytest.raises(SalcheckError, match="only 0, of 0 classes"):
+    with pytest.raises(SalcheckError, match="photographs with known classes: give class folders"):
         make(bare, scenes_model, 2)
 
 

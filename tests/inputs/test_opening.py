@@ -53,7 +53,9 @@ def test_a_reference_that_lacks_a_class_shifts_no_index(file, tmp_path, missing)
 
 
 def test_a_flat_folder_and_a_reference_of_classes(file, tmp_path):
-    opened = open_all("folder", fill(tmp_path / "flat", "x.png"), folders(tmp_path / "b", "a", "b", "c"), model(file), 0)
+    opened = open_all(
+        "folder", fill(tmp_path / "flat", "x.png"), folders(tmp_path / "b", "a", "b", "c"), model(file), 0
+    )
     assert opened.model.labels.names == ("a", "b", "c")
     assert labels(opened.dataset) == {"x.png": None}
     named, held = open_reference(tmp_path / "b", model(file), 0)

@@ -94,7 +94,7 @@ def test_a_model_with_another_head_has_no_imagenet_names():
 
 # Names as their makers write them
 
-WORDS = "zero one two three four five six seven eight nine ten eleven".split()
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"]
 AS_TEXT = {key: WORDS[int(key)] for key in sorted(map(str, range(12)))}
 
 

@@ -247,7 +247,8 @@ def test_other_numbers_of_channels_are_one_line(tmp_path, channels):
 
 def train_args(**more):
     """As timm's train.py keeps them: what was not said is None or empty."""
-    silent = dict.fromkeys("img_size input_size crop_pct mean std num_classes in_chans bn_eps gp".split())
+    names = ["img_size", "input_size", "crop_pct", "mean", "std", "num_classes", "in_chans", "bn_eps", "gp"]
+    silent = dict.fromkeys(names)
     empty = {"interpolation": "", "class_map": "", "model_kwargs": {}}
     return {**silent, **empty, "model": "resnet18", "opt": "sgd", **more}
 
