@@ -2,14 +2,23 @@
 
 import io
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from salcheck import __version__
+from salcheck.commands._words import joined
 from salcheck.errors import SalcheckError
 from salcheck.naming import registry
 from salcheck.naming.words import one_line
+
+
+class Command(TyperCommand):
+    """A command that also takes `--mean .485 .456 .406`, as timm's tools do."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, joined(args))
 
 
 def make_app() -> typer.Typer:
@@ -28,7 +37,7 @@ def make_app() -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(_whole)
     for name in registry.names("commands"):
-        app.command(name)(registry.load("commands", name).command)
+        app.command(name, cls=Command)(registry.load("commands", name).command)
     return app
 
 

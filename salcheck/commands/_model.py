@@ -21,6 +21,17 @@ Arch = Annotated[
 Checkpoint = Annotated[
     Path | None, typer.Option(help="Your own weights for --arch, as a trainer saves them.", metavar="FILE")
 ]
+ClassMap = Annotated[
+    Path | None,
+    typer.Option(help="The classes' names: a .txt with one a line, as timm's, or names and numbers.", metavar="FILE"),
+]
+ClassNames = Annotated[
+    str | None, typer.Option(help="The classes' names: a,b,c in the order of the outputs, or a file.", metavar="NAMES")
+]
+CropPct = Annotated[
+    float | None,
+    typer.Option(help="Share of the resized picture that is kept.", metavar="SHARE", show_default="the model's own"),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda[:i] or mps.", metavar="DEVICE")]
 Ema = Annotated[
     bool | None,
@@ -30,7 +41,26 @@ Ema = Annotated[
         show_default="averaged ones where there are any",
     ),
 ]
+ImgSize = Annotated[
+    str | None, typer.Option(help="384, or height,width.", metavar="PIXELS", show_default="the model's own")
+]
+Interpolation = Annotated[
+    str | None,
+    typer.Option(help="bilinear, bicubic, ... of the resize.", metavar="NAME", show_default="the model's own"),
+]
 Layer = Annotated[str, typer.Option(help="Where the model is cut: features, paper or a module path.", metavar="LAYER")]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        help="Mean of the pixels, 0 to 1: one number, or one a channel.",
+        metavar=".5,.5,.5",
+        show_default="the model's own",
+    ),
+]
+ModelKwargs = Annotated[
+    list[str] | None,
+    typer.Option(help="What timm makes the network with, as in_chans=1; repeatable.", metavar="KEY=VALUE,..."),
+]
 Output = Annotated[
     str | None,
     typer.Option(
@@ -38,6 +68,10 @@ Output = Annotated[
         metavar="KIND",
         show_default="sigmoid for one output, else softmax",
     ),
+]
+Std = Annotated[
+    str | None,
+    typer.Option(help="Their standard deviation, likewise.", metavar=".5,.5,.5", show_default="the model's own"),
 ]
 
 
@@ -50,22 +84,46 @@ class ModelOptions:
     ema: Ema = None
     layer: Layer = "features"
     output: Output = None
+    class_names: ClassNames = None
+    class_map: ClassMap = None
+    img_size: ImgSize = None
+    crop_pct: CropPct = None
+    mean: Mean = None
+    std: Std = None
+    interpolation: Interpolation = None
+    model_kwargs: ModelKwargs = None
     device: Device = "auto"
     amp: Amp = None
 
     def load(self) -> Any:
         """The model; raises SalcheckError as `load_model` does."""
         from salcheck.network.loading import load_model
-        from salcheck.network.settings import Settings
 
-        settings = Settings(output=self.output, ema=self.ema)
         return load_model(
             self.arch,
             checkpoint=self.checkpoint,
             layer=self.layer,
             device=self.device,
             amp=self.amp,
-            settings=settings,
+            settings=self.settings(),
+        )
+
+    def settings(self) -> Any:
+        """What the options say of how the model is read; raises SalcheckError for what makes no sense."""
+        from salcheck.network.classnames import given_names
+        from salcheck.network.preprocessing import parse_kwargs, parse_numbers, parse_size
+        from salcheck.network.settings import Settings
+
+        return Settings(
+            output=self.output,
+            ema=self.ema,
+            img_size=None if self.img_size is None else parse_size(self.img_size),
+            crop_pct=self.crop_pct,
+            interpolation=None if self.interpolation is None else self.interpolation.lower(),
+            mean=None if self.mean is None else parse_numbers("--mean", self.mean),
+            std=None if self.std is None else parse_numbers("--std", self.std),
+            model_kwargs=parse_kwargs(self.model_kwargs or []),
+            class_names=given_names(self.class_names, self.class_map),
         )
 
 

@@ -53,8 +53,9 @@ def command(
     db: Db = None,
 ) -> None:
     """Ask questions of many images. Every score is stored; repeated or killed, nothing is done twice."""
-    from salcheck.inputs.opening import choose_data, open_data
+    from salcheck.inputs.opening import choose_data, open_all
     from salcheck.methods import parse_methods
+    from salcheck.naming.words import fed
     from salcheck.runs.asking import ask, parse_question
     from salcheck.runs.plan import Request
     from salcheck.screen import terminal
@@ -64,20 +65,21 @@ def command(
     asked = [parse_question(text) for text in questions]
     chosen, cache = parse_methods(method), cache_folder()
     loaded = model.load()
-    for note in loaded.notes:
-        terminal.say(note)
     with Store(db or default_db()) as store:
+        opened = open_all(choose_data(dataset, data, loaded), data, reference, loaded, seed)
+        for line in (f"{loaded.name}: {fed(loaded.input)}", *opened.notes):
+            terminal.say(line)
         request = Request(
-            dataset=open_data(choose_data(dataset, data, loaded), data, loaded, seed),
+            dataset=opened.dataset,
             n=n,
             seed=seed,
-            reference_data=None if reference is None else open_data("folder", reference, loaded, seed),
+            reference_data=opened.reference,
             correct_only=not all_images,
             allow_overlap=allow_overlap,
             batch_size=batch_size,
             command=_typed(),
         )
-        ask(asked, loaded, chosen, request, store, cache, terminal, variants)
+        ask(asked, opened.model, chosen, request, store, cache, terminal, variants)
 
 
 def _typed() -> str:

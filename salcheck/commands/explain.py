@@ -31,35 +31,35 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Make maps of single images. Each comes as a picture, with where its mass lies, and as numbers with --raw."""
+    from salcheck.inputs.opening import open_reference
     from salcheck.methods import parse_methods, usual
     from salcheck.runs.explain import explain as explain_images
     from salcheck.screen.explained import Output
     from salcheck.screen.terminal import progress
 
     methods = parse_methods(method) if method else []
-    loaded = model.load()
+    loaded, held = open_reference(reference, model.load(), 0)
     methods, instead = (methods, []) if methods else usual(loaded)
-    methods, references, notes = _references(methods, loaded, reference, batch_size)
+    methods, references, notes = _references(methods, loaded, held, batch_size)
+    said = dict.fromkeys([*loaded.notes, *(held.notes if held else ()), *instead, *notes])
     with progress("maps", "methods") as show:
         results = explain_images(loaded, images, methods, classes, references, seed, batch_size, show)
-        output = Output(loaded, methods, out, raw, json, [*loaded.notes, *instead, *notes])
+        output = Output(loaded, methods, out, raw, json, list(said))
         for explained in results:
             output.add(explained)
     raise typer.Exit(output.close())
 
 
-def _references(methods: Any, model: Any, reference: Path | None, batch_size: int) -> tuple[Any, Any, list[str]]:
+def _references(methods: Any, model: Any, held: Any, batch_size: int) -> tuple[Any, Any, list[str]]:
     """The methods that can be used, what they read of held-out images, and notes on what must be done without."""
     from salcheck import references
-    from salcheck.inputs.opening import open_data
     from salcheck.methods import fitting
     from salcheck.screen.terminal import progress
     from salcheck.store.cache import cache_folder
 
-    held = None if reference is None else open_data("folder", reference, model, 0)
     methods, notes = fitting(methods, model, held)
     needs = [need for method in methods for need in method.needs]
-    if reference is None:
+    if held is None:
         without = [method.module.FALLBACK for method in methods if method.needs and hasattr(method.module, "FALLBACK")]
         notes += [f"no reference images (--reference DIR): {'; '.join(without)}"] if without else []
     with progress("reference", "images") as show:

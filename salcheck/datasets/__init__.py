@@ -68,7 +68,8 @@ class Dataset:
     says where its objects are, none where that is not known, and raises SalcheckError where the annotation is broken;
     it is None for a dataset that knows no places. `parts` likewise. `code`: digest of the code that reads the images.
     `origin`, `most`: where the items are the first of an order that can go on, what decides that order, and how many
-    they could be: the dataset is then the same whatever their number.
+    they could be: the dataset is then the same whatever their number. `classes`: what the model's classes are called,
+    by index, where the model does not know and the dataset does. `notes`: what had to be decided of its labels.
     """
 
     name: str
@@ -81,6 +82,8 @@ class Dataset:
     code: str = ""
     origin: str = ""
     most: int = 0
+    classes: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -100,7 +103,15 @@ def portable(name: str) -> str:
 
 
 class Labels(Protocol):
-    """What a dataset must know of a model: how its classes are called."""
+    """What a dataset must know of a model: how its classes are called, and whether that is known (`named`); `natural`:
+    whether folders that name them are counted as timm's own reader counts them.
+    """
+
+    @property
+    def named(self) -> bool: ...
+
+    @property
+    def natural(self) -> bool: ...
 
     def __len__(self) -> int: ...
 

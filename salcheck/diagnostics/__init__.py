@@ -19,6 +19,9 @@ It may have
 
     check(**parameters)    raises SalcheckError for values that make no sense
     roles(**parameters)    the classes that each method explains, where they depend on the parameters
+    roles_for(N, **parameters)
+                           the same for a model of N classes, where they depend on that too; raises SalcheckError where
+                           it has too few
     prepare(dataset, model, n, seed, batch_size, cache, progress, **parameters) -> Dataset
                            the images that are asked about, n at most, made of a dataset's: as a dataset of its own
     subjects(model, **parameters) -> {name: Model}

@@ -57,7 +57,7 @@ def stages(model: Model) -> list[Model]:
     """
     info = getattr(model.net, "feature_info", [])
     names = [stage["module"] for stage in getattr(info, "info", info)]
-    noise = torch.randn(1, 3, *model.size, generator=torch.Generator().manual_seed(0)).to(model.device)
+    noise = torch.randn(1, model.channels, *model.size, generator=torch.Generator().manual_seed(0)).to(model.device)
     kept: list[Model] = []
     seen: list[Tensor] = []
     for layer in reversed(dict.fromkeys([*names, FEATURES])):

@@ -14,6 +14,12 @@ photograph, as the model sees it, is scaled into its cell, so that the mosaic ha
 any model takes. The model sees smaller objects for it, and may no longer see some of the classes; `seen` says how many
 it does. A mosaic counts as correctly classified where the likeliest class is any of its own (`--all-images`: it counts
 in any case).
+
+No class is in a mosaic twice, so a model of few classes fills fewer rows: `grid` photographs stand in a row, and there
+are as many rows, up to `grid`, as there are classes for. So two classes, or three, have mosaics of 1 x 2 cells (of
+three classes each shows two), and `grid=3` has 1 x 3 of three to five classes. The photographs are no larger and no
+other in shape for it: above and below them the cells are of the mean colour. Cells still fill the picture and are all
+of one size. Where a mosaic shows all classes of the model, `seen` is always 1.
 """
 
 import contextlib
@@ -54,6 +60,15 @@ def roles(*, grid: int, **rest: object) -> tuple[Role, ...]:
     return tuple(Role("label", place) for place in range(1, grid**2 + 1))
 
 
+def roles_for(N: int, *, grid: int, **rest: object) -> tuple[Role, ...]:
+    """As many as a model of N classes has cells for; raises SalcheckError where it does not fill a row."""
+    rows = min(grid, N // grid)
+    if rows < 1:
+        few = "a mosaic shows two classes or more" if N < 2 else f"grid={grid} shows {grid} or more: take grid={N}"
+        raise SalcheckError(f"mosaic cannot be asked of a model of {N} class(es): {few}")
+    return roles(grid=grid)[: rows * grid]
+
+
 def prepare(
     dataset: Dataset,
     model: Model,
@@ -71,21 +86,26 @@ def prepare(
 
     Raises SalcheckError where too few are classified correctly with a probability of `confidence` or more.
     """
+    if not any(item.labels for item in dataset.items):
+        why = dataset.notes[0] if dataset.notes else "give class folders"
+        raise SalcheckError(f"a mosaic is made of photographs with known classes: {why}")
     sure = _Sure(dataset, model, seed, batch_size, confidence, cache, progress)
-    drawn = list(itertools.islice(_draw(sure, grid**2), n))
+    cells = len(roles_for(len(model.labels), grid=grid))
+    drawn = list(itertools.islice(_draw(sure, cells), n))
     sure.keep()
     if not drawn:
         count, classes = len(sure.found), len({tile.label for tile in sure.found})
+        less = ", or ask mosaic:confidence= for less" if confidence > 1 / len(model.labels) else ""
         raise SalcheckError(
-            f"a mosaic takes {grid**2} photographs of as many classes, and of the {len(dataset)} there are only "
+            f"a mosaic takes {cells} photographs of as many classes, and of the {len(dataset)} there are only "
             f"{count}, of {classes} classes, are classified correctly with a probability of {confidence:g} or "
-            "more: give more photographs, or ask mosaic:confidence= for less"
+            f"more: give more photographs{less}"
         )
     return mosaics(dataset, drawn, model, grid, f"{model.identity} {seed} {confidence:g} {code_of(Path(__file__))}")
 
 
 def score(view: View, classes: Tensor, maps: Tensor, *, truth: Truth, grid: int = 2, confidence: float = 0.5) -> Scores:
-    """`own`, `pointing`, `most`, `seen` and `chance`, each (B,) in 0...1; maps (B, grid * grid, h, w)."""
+    """`own`, `pointing`, `most`, `seen` and `chance`, each (B,) in 0...1; maps (B, cells, h, w)."""
     cells = truth.masks(classes)
     own, other = own_and_other(lying_on(positive(maps, view.size), cells))
     likeliest = ranked(view.logits)[:, : classes.shape[1]]

@@ -139,6 +139,6 @@ def _shuffled(model: Model, arch: str) -> Model:
     if here != there:
         raise SalcheckError(
             f"sanity:shuffled={arch} is another network than {model.name}: give one of the same architecture and "
-            "classes, trained by `salcheck train --shuffle`"
+            "classes, trained on shuffled labels (`salcheck train --shuffle` does it for its own networks)"
         )
     return other

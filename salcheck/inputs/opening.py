@@ -1,13 +1,57 @@
 """From what a user names to a dataset."""
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 
 from salcheck.datasets import Dataset
 from salcheck.datasets._contract import check_dataset
 from salcheck.naming import registry
+from salcheck.network.labels import Labels
 from salcheck.network.model import Model
 from salcheck.store.provenance import code_of
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A dataset, held-out images or none, and the model with the names that these give to its classes, where it has
+    none of its own.
+    """
+
+    model: Model
+    dataset: Dataset
+    reference: Dataset | None
+
+    @property
+    def notes(self) -> list[str]:
+        """What had to be decided about the model and about the images' labels."""
+        opened = [self.dataset, *([self.reference] if self.reference else [])]
+        return list(dict.fromkeys([*self.model.notes, *(note for one in opened for note in one.notes)]))
+
+
+def open_all(dataset: str, data: Path | None, reference: Path | None, model: Model, seed: int) -> Opened:
+    """The dataset of this name in `data`, and class folders of held-out images in `reference`.
+
+    The first that names the model's classes names them for both: where the other lacks a class, no index is shifted.
+    """
+    shown = open_data(dataset, data, model, seed)
+    named, held = open_reference(reference, named_by(model, shown), seed)
+    if named.labels.named and not model.labels.named and not shown.classes:
+        shown = open_data(dataset, data, named, seed)
+    return Opened(named, shown, held)
+
+
+def open_reference(reference: Path | None, model: Model, seed: int) -> tuple[Model, Dataset | None]:
+    """Class folders of held-out images, None for None, and the model with the names that they give to its classes."""
+    held = None if reference is None else open_data("folder", reference, model, seed)
+    return named_by(model, held), held
+
+
+def named_by(model: Model, dataset: Dataset | None) -> Model:
+    """The model with the dataset's names for its classes, if it has none and the dataset has."""
+    if dataset is None or model.labels.named or not dataset.classes:
+        return model
+    return dataclasses.replace(model, labels=Labels(dataset.classes), notes=[*model.notes, *dataset.notes])
 
 
 def open_data(dataset: str, data: Path | None, model: Model, seed: int) -> Dataset:

@@ -193,5 +193,8 @@ def required(dataset: Dataset, kind: str) -> Callable[[Item], Any]:
     return dataset.regions
 
 
-KNOW_REGIONS = "take --dataset imagenet with boxes, voc, coco, cub, rsna, siim, nih, scenes or puppets"
-KNOW_PARTS = "take --dataset cub or puppets"
+KNOW_REGIONS = (
+    "take --dataset imagenet with boxes, voc, coco, cub, rsna, siim, nih, scenes or puppets with a model of its "
+    "classes, or ask mosaic, which makes places of any class folders"
+)
+KNOW_PARTS = "take --dataset cub or puppets with a model of its classes; mosaic asks for none"

@@ -18,6 +18,7 @@ A method file may have
     distance(view, classes, ...)  (B, M), how far the images are from what it compares them with, 0 or more
     confident(**parameters)   whether it reads confidences, which a model whose outputs are values has not
     paired(**parameters)   whether a map depends on which two classes are asked for together
+    named(**parameters)    the classes that its parameters name, as texts: which classes these are makes its maps
     unfit(model)           why it cannot explain this model, or None
     VALUES                 {parameter: which values it takes}, for those that are free text
     FALLBACK               what it does where there are no references; without one it needs them
@@ -46,6 +47,7 @@ from salcheck.errors import SalcheckError
 from salcheck.methods import _model
 from salcheck.methods._cost import Cost
 from salcheck.naming import parameters, registry
+from salcheck.network.labels import Labels
 from salcheck.network.model import Model
 from salcheck.network.view import View
 from salcheck.references import Need
@@ -108,6 +110,11 @@ class Method:
         """Whether its maps depend on the run's seed."""
         return any(need.name == "seed" for need in self._reads)
 
+    def named(self, labels: Labels) -> list[int]:
+        """The classes that its parameters name; raises SalcheckError for one that the model does not have."""
+        texts = self.module.named(**self.parameters) if len(labels) and hasattr(self.module, "named") else []
+        return [labels.resolve(text) for text in texts]
+
     @property
     def paired(self) -> bool:
         """Whether a map depends on which two classes are asked for together."""
@@ -133,8 +140,8 @@ class Method:
             return "it compares with held-out images: give some with --reference DIR"
         unlabelled = held is not None and not any(item.labels for item in held.items)
         if unlabelled and any(need.module.LABELS for need in missing):
-            give = VALUES if values else "give --reference DIR with class folders"
-            return f"it needs held-out images with known classes: {give}"
+            why = held.notes[0] if held and held.notes else "give --reference DIR with class folders"
+            return f"it needs held-out images with known classes: {VALUES if values else why}"
         return None
 
     @property

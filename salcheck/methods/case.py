@@ -96,6 +96,11 @@ def needs(*, contrast: Contrast, **_: Any) -> dict[str, dict[str, Any]]:
     return {"seed": {}} if contrast == "random" else {}
 
 
+def named(*, against: str, **_: Any) -> list[str]:
+    """The classes that the parameters name."""
+    return [name for name in against.split("+") if name.strip()]
+
+
 def unfit(model: Model) -> str | None:
     """Why there is nothing to contrast a class with; None where there is."""
     if model.outputs.opposed:
@@ -160,8 +165,8 @@ def _highest(scores: Tensor, classes: Tensor, k: int) -> Tensor:
 
 
 def _explicit(view: View, classes: Tensor, against: str) -> Tensor:
-    named = [view.labels.resolve(name) for name in against.split("+") if name.strip()]
-    if not named:
+    found = [view.labels.resolve(name) for name in named(against=against)]
+    if not found:
         raise SalcheckError("case:contrast=explicit names no class: add against=CLASS or against=CLASS+CLASS")
-    chosen = torch.tensor(named, device=classes.device).expand(*classes.shape, len(named))
+    chosen = torch.tensor(found, device=classes.device).expand(*classes.shape, len(found))
     return torch.where(chosen == classes[..., None], -1, chosen)

@@ -123,6 +123,12 @@ def total(view: View, classes: Tensor, *, centred: bool, relu: bool, **parameter
     return view.acts[0, 0].numel() * distance(view, classes, centred=centred, relu=relu, **parameters)
 
 
+def named(*, group: str, **_: Any) -> list[str]:
+    """The classes that the parameters name."""
+    kind, names = group.partition(":")[::2]
+    return [name for name in names.split("+") if name.strip()] if kind == "class" else []
+
+
 def needs(*, group: str, z: Reading, **_: Any) -> dict[str, dict[str, Any]]:
     """The features of the held-out images, or of those in a folder that `group` names."""
     kind, name = _parsed(group)
@@ -237,7 +243,7 @@ def _groups(
     elif kind == "class":
         if not len(labels):
             raise SalcheckError("diffcam:group=class names a class, and this model has none: take knn or images:DIR")
-        rows = features.rows([labels.resolve(one) for one in name.split("+") if one.strip()])
+        rows = features.rows([labels.resolve(one) for one in named(group=f"class:{name}")])
         if not len(rows):
             raise SalcheckError(f"diffcam:group=class:{name}: no held-out image shows it; name another class")
         yield every, rows

@@ -1,7 +1,8 @@
-"""Words for what a user typed: the nearest names, and any text on one line."""
+"""Words for what a user typed and a file holds: the nearest names, any text on one line, and in little room."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> str:
@@ -20,3 +21,28 @@ def one_line(text: object) -> str:
     """Text that nobody vouches for, on one line that any terminal shows as it is: no line ends, no control codes."""
     line = " ".join(str(text).split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
+
+
+def shorten(text: str, limit: int = 24) -> str:
+    """A text cut to so many characters, the last of them an ellipsis: it fits above a panel of a picture."""
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def fed(given: Mapping[str, Any]) -> str:
+    """What a model is fed (`Model.input`), in one line: `input 224×224, crop .875 bicubic, mean .485 ...`."""
+    height, width = given["size"]
+    mode = "" if given["crop_mode"] == "center" else f" {given['crop_mode']}"
+    crop = f"crop {_figure(given['crop_pct'])}{mode} {given['interpolation']}"
+    grey = ["grey"] if given["channels"] == 1 else []
+    colours = [f"{entry} {_figures(given[entry])}" for entry in ("mean", "std")]
+    return ", ".join([f"input {height}×{width}", *grey, crop, *colours])
+
+
+def _figures(values: Sequence[float]) -> str:
+    """One number where they are all the same."""
+    return " ".join(map(_figure, values[:1] if len(set(values)) == 1 else values))
+
+
+def _figure(value: float) -> str:
+    """`.875`, `1`: four digits at most after the point, none that say nothing."""
+    return f"{value:.4f}".rstrip("0").rstrip(".").lstrip("0") or "0"

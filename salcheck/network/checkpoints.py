@@ -13,6 +13,7 @@ from torch import Tensor
 
 from salcheck.errors import SalcheckError
 from salcheck.network.conversion import converted, loads_of
+from salcheck.network.creating import create
 from salcheck.network.fit import COUNTER, faults, misfits, told
 from salcheck.network.places import Place, best, left_out, places
 from salcheck.network.weight_files import SUFFIXES, WeightFile
@@ -99,7 +100,7 @@ def _channels(net: Any) -> int:
 
 def _made(model: str, options: Mapping[str, Any]) -> Any:
     """The network before anything is loaded; its config states the channels that it was made for."""
-    net = timm.create_model(model, pretrained=False, **options)
+    net = create(model, pretrained=False, **options)
     if "in_chans" in options and net.pretrained_cfg.get("input_size"):
         net.pretrained_cfg["input_size"] = (options["in_chans"], *net.pretrained_cfg["input_size"][1:])
     return net

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-import timm
 from torch import Tensor, nn
+
+from salcheck.network.creating import create
 
 
 def loads_of(model: str, **options: Any) -> tuple[Any, dict[str, Tensor] | None]:
@@ -16,7 +17,7 @@ def loads_of(model: str, **options: Any) -> tuple[Any, dict[str, Tensor] | None]
     loads in another way. options: as `timm.create_model` takes them. Raises whatever timm raises.
     """
     with _held_back() as loads:
-        net = timm.create_model(model, pretrained=True, **options)
+        net = create(model, pretrained=True, **options)
     if not loads:
         return net, None
     state, strict = loads[-1]

@@ -12,16 +12,15 @@ from typing import Any
 
 import timm
 import torch
-from timm.data import create_transform, resolve_model_data_config
 
 from salcheck.errors import SalcheckError
 from salcheck.naming.words import unknown
 from salcheck.network.archs import ARCHS, Arch
 from salcheck.network.checkpoints import from_checkpoint, from_hub, weights_in
-from salcheck.network.labels import labels_of
 from salcheck.network.layers import resolve_layer
 from salcheck.network.model import AMP, Model, weights_hash
-from salcheck.network.outputs import outputs_of, said
+from salcheck.network.outputs import labels_of_outputs, outputs_of, said
+from salcheck.network.preprocessing import resolve, transform_of, with_args
 from salcheck.network.settings import Settings
 from salcheck.network.view import FEATURES
 from salcheck.network.weight_files import WeightFile, first_line, read_weights
@@ -55,14 +54,17 @@ def load_model(
     if checkpoint is None and row.published:
         raise SalcheckError(f"timm has no weights for '{arch}': add --checkpoint FILE, the {row.published}")
     file = _file(row.model, checkpoint)
-    net, notes = _create(row, arch, file, follow=checkpoint is not None, ema=settings.ema)
+    settings, of_args = with_args(settings, file.args if file and checkpoint else {})
+    net, of_file = _create(row, arch, file, checkpoint is not None, settings)
     net = net.eval().requires_grad_(False)
     net = net.to(where, memory_format=torch.channels_last)  # a tenth to a third faster, on CPUs as well
-    config = resolve_model_data_config(net)
-    if config["input_size"][0] != 3:
-        raise SalcheckError(f"'{arch}' reads {config['input_size'][0]} channels: salcheck feeds it RGB photographs")
+    config, of_input = resolve(net, settings)
+    trained = net.pretrained_cfg.get("input_size", (3,))[0]
+    if checkpoint is None and trained != config["input_size"][0]:
+        of_input.append(f"weights of {trained} channels were made to read {config['input_size'][0]}, as timm does it")
     outputs = outputs_of(net.num_classes, settings.output)
-    labels = outputs.labels(labels_of(net))
+    labels = labels_of_outputs(net, outputs, settings.class_names, bool(settings.natural))
+    of_outputs = said(outputs, labels, guessed=settings.output is None)
     return Model(
         net=net,
         arch=arch.lower() if known else arch,
@@ -72,10 +74,10 @@ def load_model(
         labels=labels,
         device=where,
         config=config,
-        transform=create_transform(**config, is_training=False),
+        transform=transform_of(config),
         amp=amp,
         outputs=outputs,
-        notes=tuple(note for note in (*notes, said(outputs, labels, settings.output is None)) if note),
+        notes=(*of_file, *of_args, *of_input, *labels.notes, *of_outputs),
     )
 
 
@@ -98,7 +100,7 @@ def _file(model: str, checkpoint: Path | None) -> WeightFile | None:
     return None if checkpoint is None else read_weights(checkpoint)
 
 
-def _create(row: Arch, arch: str, file: WeightFile | None, follow: bool, ema: bool | None) -> tuple[Any, list[str]]:
+def _create(row: Arch, arch: str, file: WeightFile | None, follow: bool, settings: Settings) -> tuple[Any, list[str]]:
     """The network with its weights, and what was decided about them, a line each for people.
 
     follow: the file decides the numbers of classes and channels, and not the model's config.
@@ -106,13 +108,13 @@ def _create(row: Arch, arch: str, file: WeightFile | None, follow: bool, ema: bo
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # some versions of timm would run code in .pth files
     model = row.model
-    if file is None and ema is not None:
+    if file is None and settings.ema is not None:
         raise SalcheckError("--ema and --no-ema choose between weights in a file: give one with --checkpoint")
     try:
         if file is not None:
-            return from_checkpoint(model, file, row.backbone, ema, follow)
+            return from_checkpoint(model, file, row.backbone, settings.ema, follow, **settings.options)
         with _offline_if_unreachable(model):
-            return from_hub(model, row.backbone)
+            return from_hub(model, row.backbone, **settings.options)
     except SalcheckError:
         raise
     except Exception as error:

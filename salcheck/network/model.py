@@ -51,7 +51,9 @@ class Model:
         does not.
         """
         # The printed modules tell networks apart that hold the same tensors (another activation or stride).
-        parts = [str(self.net), self.weights, str(self.transform), self.dtype, str(self.outputs)]
+        # A printed transform has four digits of mean and std.
+        exact = str([tuple(map(float, self.config[entry])) for entry in ("mean", "std")])
+        parts = [str(self.net), self.weights, str(self.transform), exact, self.dtype, str(self.outputs)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @cached_property
@@ -70,18 +72,30 @@ class Model:
         return dataclasses.replace(self, layer=resolve_layer(self.net, layer, row.paper))
 
     def batch(self, images: Sequence[Tensor]) -> Tensor:
-        """Transformed images, each (3, H, W), as one batch (B, 3, H, W) on the model's device."""
+        """Transformed images, each (C, H, W), as one batch (B, C, H, W) on the model's device."""
         stacked = torch.stack(list(images)).to(self.device, non_blocking=True)
         return stacked.contiguous(memory_format=torch.channels_last)
 
     def view(self, load: Callable[[], Tensor], seeds: Sequence[int], batch_size: int = 8) -> View:
-        """A batch cut open at the layer; `load` gives its images (B, 3, H, W) if they are needed.
+        """A batch cut open at the layer; `load` gives its images (B, C, H, W) if they are needed.
 
         batch_size: how many images a forward of changed images takes at a time.
         """
         colours = (self.config["mean"], self.config["std"])
         rest = (self.labels, batch_size, AMP.get(self.amp or ""), colours, self.outputs)
         return View(self.net, self.layer, load, self.size, seeds, *rest)
+
+    @property
+    def input(self) -> dict[str, Any]:
+        """What it is fed: size (H, W), channels, crop_pct, crop_mode, interpolation, and mean and std by channel."""
+        channels, *size = self.config["input_size"]
+        rest = {name: self.config[name] for name in ("crop_pct", "crop_mode", "interpolation", "mean", "std")}
+        return {"size": size, "channels": channels, **rest}
+
+    @property
+    def channels(self) -> int:
+        """3, or 1 for a model that is fed grey."""
+        return int(self.config["input_size"][0])
 
     @property
     def size(self) -> tuple[int, int]:
@@ -97,9 +111,9 @@ class Model:
             return self.outputs.scores(self.net(images).float())
 
     def picture(self, image: Tensor) -> Tensor:
-        """What the model saw: one transformed image (3, H, W) as RGB in 0...1, (H, W, 3)."""
+        """What the model saw: one transformed image (C, H, W) as RGB in 0...1, (H, W, 3); one channel as its grey."""
         mean, std = (torch.tensor(self.config[key]).view(-1, 1, 1) for key in ("mean", "std"))
-        return (image.cpu() * std + mean).clamp(0, 1).permute(1, 2, 0)
+        return (image.cpu() * std + mean).clamp(0, 1).expand(3, -1, -1).permute(1, 2, 0)
 
 
 def weights_hash(net: nn.Module) -> str:

@@ -1,14 +1,15 @@
 """What a model's outputs are: how they become scores of classes, and these confidences."""
 
+from collections.abc import Sized
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from salcheck.errors import SalcheckError
 from salcheck.naming.words import unknown
-from salcheck.network.labels import Labels
+from salcheck.network.labels import Labels, in_order, labels_of
 
 Kind = Literal["softmax", "sigmoid", "value"]
 KINDS = ("softmax", "sigmoid", "value")
@@ -45,17 +46,6 @@ class Outputs:
         own = scores.gather(-1, classes[..., None])[..., 0]
         return torch.nn.functional.logsigmoid(own) if self.kind == "sigmoid" else own - scores.logsumexp(-1)
 
-    def labels(self, names: Labels) -> Labels:
-        """What the N classes are called, by the names of the K outputs."""
-        if not self.opposed:
-            return names
-        known = names.names[0] != "class 0"
-        if self.kind == "value":
-            own = names.names if known else ["value"] if len(names) == 1 else [f"value {i}" for i in range(len(names))]
-            return Labels([f"{name} {way}" for name in own for way in ("down", "up")])
-        (name,) = names.names
-        return Labels([f"not {name}", name] if known else ["class 0", "class 1"])
-
 
 SOFTMAX = Outputs()
 
@@ -78,11 +68,31 @@ def outputs_of(count: int, asked: str | None) -> Outputs:
     return Outputs("sigmoid" if asked == "sigmoid" else "softmax")
 
 
-def said(outputs: Outputs, names: Labels, guessed: bool) -> str | None:
-    """A line for people on outputs that are not read as usual; None where they are."""
+def labels_of_outputs(net: Any, outputs: Outputs, given: object = None, natural: bool = False) -> Labels:
+    """What the N classes are called: as `labels_of` names the K outputs, or, for an output and its opposite, by two
+    names, the opposite's first. Raises SalcheckError for given names that do not fit.
+    """
+    if not outputs.opposed:
+        return labels_of(net, given, natural)
+    two = given or net.pretrained_cfg.get("label_names")
+    if outputs.kind == "sigmoid" and isinstance(two, Sized) and not isinstance(two, str) and len(two) == 2:
+        return Labels(in_order(two, 2))
+    names = labels_of(net, given, natural)
+    if outputs.kind == "value":
+        own = (
+            names.names if names.named else ["value"] if len(names) == 1 else [f"value {i}" for i in range(len(names))]
+        )
+        return Labels([f"{name} {way}" for name in own for way in ("down", "up")], notes=names.notes)
+    if not names.named:
+        return Labels(["", ""], named=False, natural=natural, notes=names.notes)
+    return Labels([f"not {names.names[0]}", names.names[0]], notes=names.notes)
+
+
+def said(outputs: Outputs, names: Labels, guessed: bool) -> list[str]:
+    """A line for people on outputs that are not read as usual; none where they are."""
     why = "guessed from the one output, else say --output value" if guessed else "as --output says"
     if outputs.kind == "value":
-        return f"outputs are values ({why}): each can be explained upwards and downwards"
+        return [f"outputs are values ({why}): each can be explained upwards and downwards"]
     if outputs.opposed:
-        return f"one output, read by a sigmoid ({why}): {names.names[1]}, and its opposite {names.names[0]}"
-    return f"confidences by a sigmoid for each class ({why})" if outputs.kind == "sigmoid" else None
+        return [f"one output, read by a sigmoid ({why}): {names.names[1]}, and its opposite {names.names[0]}"]
+    return [f"confidences by a sigmoid for each class ({why})"] if outputs.kind == "sigmoid" else []

@@ -34,12 +34,12 @@ class _Pass:
 class View:
     """One forward pass of B images, and everything after the layer ready to be differentiated or run again.
 
-    images: (B, 3, H, W). acts: (B, C, h, w) at the layer, cut from all that comes before. logits: (B, N).
-    seeds: one int per image, for what is drawn at random per image and must be the same in every run.
-    size: (H, W). Images are loaded and the forward is run when first asked for, once. batch_size: how many
-    images a forward of changed images takes at a time. amp: the type of autocast, None for plain float32.
-    normalisation: mean and standard deviation of a colour, by which images were shifted and divided. outputs: how the
-    network's outputs become scores of the N classes.
+    images: (B, 3, H, W), or (B, 1, H, W) for a model that is fed grey. acts: (B, C, h, w) at the layer, cut from all
+    that comes before. logits: (B, N). seeds: one int per image, for what is drawn at random per image and must be
+    the same in every run. size: (H, W). Images are loaded and the forward is run when first asked for, once.
+    batch_size: how many images a forward of changed images takes at a time. amp: the type of autocast, None for
+    plain float32. normalisation: mean and standard deviation of a colour, by which images were shifted and divided.
+    outputs: how the network's outputs become scores of the N classes.
 
     The cut: the layer's output is replaced by a copy of a new leaf, so nothing before it is differentiated
     and no later in-place operation overwrites what is kept. Weights never get gradients.
@@ -56,7 +56,7 @@ class View:
         labels: Labels,
         batch_size: int = 8,
         amp: torch.dtype | None = None,
-        normalisation: tuple[Sequence[float], Sequence[float]] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        normalisation: tuple[Sequence[float], Sequence[float]] = ((0.0,), (1.0,)),
         outputs: Outputs = SOFTMAX,
     ):
         self.size = size
@@ -204,8 +204,8 @@ class View:
         return part
 
     def grey(self, brightness: float) -> Tensor:
-        """A grey of brightness 0 (black) to 1 (white) as the model is fed it, (3, 1, 1)."""
-        mean, deviation = (self.images.new_tensor(part).view(3, 1, 1) for part in self._normalisation)
+        """A grey of brightness 0 (black) to 1 (white) as the model is fed it, (3, 1, 1), or (1, 1, 1) for one."""
+        mean, deviation = (self.images.new_tensor(part).view(-1, 1, 1) for part in self._normalisation)
         return (brightness - mean) / deviation
 
     def _like(self, load: Callable[[], Tensor], seeds: Sequence[int]) -> "View":

@@ -152,9 +152,10 @@ def _identity(images: Dataset, unread: int) -> str:
 
 def _check_labels(need: Need, source: Dataset) -> None:
     if need.module.LABELS and not any(item.labels for item in source.items):
+        why = source.notes[0] if source.notes else "give --reference DIR with class folders"
         raise SalcheckError(
-            f"{need.name} needs images with known classes: give --reference DIR with class folders, "
-            "or methods that need none, such as case:contrast=logits"
+            f"{need.name} needs images with known classes: {why}, or take methods that need none, such as "
+            "case:contrast=logits"
         )
 
 

@@ -18,7 +18,7 @@ SETTINGS = ["model", "weights", "layer", "transform", "dtype", "dataset_digest",
 
 RUNS = """
 SELECT runs.id AS run, question, arch, models.name AS model, layer, weights, dtype,
-       transform, datasets.name AS dataset, datasets.digest AS dataset_digest,
+       transform, input, notes, datasets.name AS dataset, datasets.digest AS dataset_digest,
        reference, runs.parameters, seed, created, runs.code = '' AS migrated,
        (SELECT COUNT(*) FROM run_images WHERE run_images.run_id = runs.id) AS drawn
 FROM runs JOIN models ON models.id = runs.model_id JOIN datasets ON datasets.id = runs.dataset_id

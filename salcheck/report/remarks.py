@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from salcheck.naming.words import fed
 from salcheck.questions import HIGHER, Metric
 from salcheck.report.records import Line
 from salcheck.report.stats import CONFIDENCE, RESAMPLES, ZERO_METHOD
 from salcheck.report.stored import FEWEST, Stored
+from salcheck.store.accuracy import accuracy
 
 TIES = (
     "ties: images where position or chance, not value, chose some pixels of a set; blank: images without a score "
@@ -42,6 +44,7 @@ def remarks_of(stored: Stored, lines: Sequence[Line], pairs: int) -> list[str]:
     )
     same = f"Same ranking of pixels in every image (proportional maps), counted once: {', '.join(twins)}."
     return [
+        *_model(stored),
         *_images(stored),
         *_classes(stored),
         *_tests(stored, lines, pairs),
@@ -54,6 +57,15 @@ def remarks_of(stored: Stored, lines: Sequence[Line], pairs: int) -> list[str]:
         *([] if json.loads(stored.about["parameters"]).get("levels") else _facts(stored)),
         *([] if stored.question.roles else _extremes(stored, lines)),
     ]
+
+
+def _model(stored: Stored) -> list[str]:
+    """What the model was fed, how many images it classifies correctly, and what had to be decided about it."""
+    given, seen = json.loads(stored.about["input"]), accuracy(stored.store, stored.run)
+    said = [*([fed(given)] if given else []), *([str(seen)] if seen.of and seen.chance < 1 else [])]
+    doubt = ["The model classifies no better than chance."] if seen.no_better_than_chance else []
+    notes = [f"Of the model: {note}." for note in json.loads(stored.about["notes"])]
+    return [*([f"Model: {', '.join(said)}."] if said else []), *doubt, *notes]
 
 
 def _images(stored: Stored) -> list[str]:

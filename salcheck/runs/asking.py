@@ -15,8 +15,8 @@ from salcheck.naming import parameters, registry
 from salcheck.naming.words import one_line
 from salcheck.network.model import Model
 from salcheck.questions import Question, find
-from salcheck.runs.evaluate import evaluate, summary
-from salcheck.runs.plan import Request, make_run
+from salcheck.runs.evaluate import doubts, evaluate, summary
+from salcheck.runs.plan import Request, fitted, make_run
 from salcheck.store.results import Store
 
 
@@ -103,7 +103,8 @@ def ask(
             screen.say(note)
         with screen.progress(asked.question.name, "images") as show:
             number = evaluate(run, store, cache, lambda done: show(done, len(run.items)))
-        screen.say(summary(store, run, number))
+        for line in (summary(store, run, number), *doubts(store, number)):
+            screen.say(line)
         return number
 
     work = [Asked(question, model) for question in questions]
@@ -134,8 +135,10 @@ def _readings(question: Question, model: Model, say: Callable[[str], None]) -> I
     for reading, layer in variants(question):
         try:
             subject = model.at(layer) if layer else model
+            fitted(reading, subject)
         except SalcheckError as error:
-            say(f"{question.name} is not asked at layer={layer}: {error}")
+            where = f"at layer={layer}" if layer else "under another reading"
+            say(f"{question.name} is not asked {where}: {error}")
             continue
         if not layer or subject.layer != model.layer:
             yield Asked(reading, subject, bool(layer))

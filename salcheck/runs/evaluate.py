@@ -11,6 +11,7 @@ from salcheck.runs.maps import RunMaps
 from salcheck.runs.rows import Maps, Task
 from salcheck.runs.run import Run
 from salcheck.runs.shard import score_shard
+from salcheck.store.accuracy import accuracy
 from salcheck.store.results import Store
 
 
@@ -23,7 +24,8 @@ def evaluate(run: Run, store: Store, cache: Path, progress: Callable[[int], None
     whatever is wrong with the database or the cache.
     """
     if run.correct_only and not any(item.labels for item in run.items):
-        raise SalcheckError("these images have no labels, so none counts as correctly classified: add --all-images")
+        known = "name the model's classes as the folders are, or " if run.dataset.notes else ""
+        raise SalcheckError(f"these images have no labels, so none counts as correctly classified: {known}--all-images")
     ledger, maps = Ledger(run, store), RunMaps(run, cache)
     for plan, chunk in ahead(run.model, run.dataset, ((plan, ledger.unread(plan)) for plan in ledger.plans())):
         task = plan.task
@@ -52,7 +54,20 @@ def summary(store: Store, run: Run, run_id: int) -> str:
         **{"run": run_id, "metric": run.question.metric, "blank": Kind.BLANK.value, "methods": len(run.methods)},
     )
     left_out = "; ".join(f"{n} {Note(Kind(kind), note)}" for kind, note, n in notes.itertuples(index=False))
+    seen = accuracy(store, run_id)
+    right = f", {seen}" if seen.of and seen.chance < 1 else ""
     return (
-        f"run {run_id}: {len(run.items)} images, {len(run.methods)} methods{f' ({left_out})' if left_out else ''}. "
-        f"Next: salcheck report --run {run_id}"
+        f"run {run_id}: {len(run.items)} images{right}, {len(run.methods)} methods"
+        f"{f' ({left_out})' if left_out else ''}. Next: salcheck report --run {run_id}"
     )
+
+
+def doubts(store: Store, run_id: int) -> list[str]:
+    """A line where the model classifies the run's images no better than by guessing."""
+    seen = accuracy(store, run_id)
+    if not seen.no_better_than_chance:
+        return []
+    return [
+        f"WARNING: {seen}, no better than chance ({seen.chance:.0%}): are the classes in the right order "
+        "(--class-names)? is the preprocessing right (--mean, --std, --img-size)?"
+    ]

@@ -35,6 +35,7 @@ class Ledger:
         self._store = store
         self._attempt: int | None = None
         self.model_id = store.identify(schema.models, _model(run), unique=["key"])
+        _register_reading(run, store, self.model_id)
         dataset_id = store.identify(schema.datasets, _dataset(run), unique=["digest"])
         self.run_id = store.identify(schema.runs, _run(run, self.model_id, dataset_id), unique=["key"])
         unique = ["name", "parameters", "inputs", "code"]
@@ -148,6 +149,7 @@ def _model(run: Run) -> dict[str, Any]:
         "dtype": model.dtype,
         "classes": len(model.labels),
         "output": model.outputs.kind,
+        "input": to_json(model.input),
         "notes": to_json(list(model.notes)),
     }
 
@@ -182,6 +184,16 @@ def _method(run: Run, method: Any) -> dict[str, Any]:
         "code": run.codes[method.key],
         "control": method.control,
     }
+
+
+def _register_reading(run: Run, store: Store, model_id: int) -> None:
+    """What the model is fed and what had to be decided about it, as this run has it: the names of classes, for one, are
+    no part of what makes a model another one.
+    """
+    row = _model(run)
+    with store.transaction() as connection:
+        update = schema.models.update().where(schema.models.c.id == model_id)
+        connection.execute(update.values(input=row["input"], notes=row["notes"]))
 
 
 def _register_methods(store: Store, run_id: int, methods: Sequence[int]) -> None:

@@ -102,7 +102,7 @@ def make_run(
 
     Raises SalcheckError for too few classes or images, and for references that cannot be built.
     """
-    _check_outputs(question, model)
+    question = fitted(question, model)
     diagnostic = registry.load("diagnostics", question.diagnostic)
     images = split(request)
     if not images.order[: request.n]:
@@ -161,19 +161,22 @@ def _images(
     return made, list(made.items), []
 
 
-def _check_outputs(question: Question, model: Model) -> None:
-    """Raises SalcheckError where the model has fewer classes than the question explains, or no confidences where it
-    reads them.
+def fitted(question: Question, model: Model) -> Question:
+    """The question with the classes that it explains of this model; raises SalcheckError where that has too few, or no
+    confidences where the question reads them.
     """
     diagnostic, output = registry.load("diagnostics", question.diagnostic), question.parameters.get("output")
     if model.outputs.kind == "value" and (output == "softmax" or getattr(diagnostic, "CONFIDENT", False)):
         instead = f": {question.name}:output=logit reads the values" if output else ""
         raise SalcheckError(f"{question.name} reads confidences, and this model's outputs are values{instead}")
+    if hasattr(diagnostic, "roles_for"):
+        return dataclasses.replace(question, roles=diagnostic.roles_for(len(model.labels), **question.parameters))
     if len(model.labels) < len(question.roles):
         raise SalcheckError(
             f"{question.name} explains {len(question.roles)} class(es) of each image and this model has "
             f"{len(model.labels)}"
         )
+    return question
 
 
 def _fitting_all(

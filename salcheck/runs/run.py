@@ -106,7 +106,8 @@ class Run:
         own = self.references.digests
         held_out = f"{self.reference_key} {self.references.unread}"
         read = {need.key: own.get(need.key, held_out) for need in method.needs}
-        return read | ({"seed": self.seed} if method.seeded else {})
+        named = method.named(self.model.labels)  # what the same name means depends on the names of the classes
+        return read | ({"seed": self.seed} if method.seeded else {}) | ({"classes": named} if named else {})
 
     @cached_property
     def codes(self) -> dict[str, str]:

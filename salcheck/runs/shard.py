@@ -164,7 +164,7 @@ class _Shard:
                 except SalcheckError:
                     continue
             return item.key, tensors[item.key]
-        return order[place].key, torch.full((3, *self._run.model.size), torch.nan)
+        return order[place].key, torch.full((self._run.model.channels, *self._run.model.size), torch.nan)
 
     def _view(self, chunk: Chunk, model: Model) -> View:
         run = self._run

@@ -8,10 +8,10 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from salcheck.naming.words import one_line
+from salcheck.naming.words import one_line, shorten
 from salcheck.report.build import Report
 from salcheck.report.records import Curve, Section
-from salcheck.screen.figures import save, shorten
+from salcheck.screen.figures import save
 
 STYLES = ("-", (0, (6, 1)), (0, (3, 1, 1, 1)))  # of methods, one after another when the colours are used up
 CONTROLS = ("--", ":", "-.", (0, (1, 4)), (0, (5, 5)))  # line styles: controls and floors are grey

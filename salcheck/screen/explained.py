@@ -17,13 +17,14 @@ from rich.table import Table
 
 from salcheck.errors import SalcheckError
 from salcheck.methods import Method
-from salcheck.naming.words import one_line
+from salcheck.naming.words import fed, one_line, shorten
 from salcheck.network.loading import Model
 from salcheck.runs.explain import NO_CLASS, OVERLAP_PERCENT, Explained
-from salcheck.screen.figures import BRIGHTEST, draw_overlays, draw_sheet, shorten
+from salcheck.screen.figures import BRIGHTEST, draw_overlays, draw_sheet
 from salcheck.screen.terminal import say, stdout
 from salcheck.store.cache import atomic_write
 
+ROOM = 24  # characters of a class name above a panel and in a table
 STEM_BYTES = 100  # file systems allow 255 for a whole name, and the method comes behind it
 
 LEGEND = (
@@ -57,6 +58,7 @@ class Output:
                 ) from error
         if not as_json:
             _print(f"{model.name}, layer {model.layer}, {model.device}")
+            _print(fed(model.input))
             for note in notes:
                 _print(f"note: {note}")
             _print(LEGEND)
@@ -94,8 +96,8 @@ class Output:
         self._stems.add(free.lower())
         return free
 
-    def _name(self, index: int) -> str:
-        return "no class" if index == NO_CLASS else one_line(self._model.labels.short(index))
+    def _name(self, index: int, limit: int | None = None) -> str:
+        return "no class" if index == NO_CLASS else self._model.labels.short(index, limit)
 
     def _draw(self, explained: Explained, method: Method, stem: str) -> Path:
         file = self._out / f"{stem}-{method.file_name}.png"
@@ -110,7 +112,7 @@ class Output:
         return file
 
     def _titles(self, explained: Explained) -> list[str]:
-        return [f"{shorten(self._name(c))}  {self._sure(explained, c, p)}".rstrip() for c, p in explained.classes]
+        return [f"{self._name(c, ROOM)}  {self._sure(explained, c, p)}".rstrip() for c, p in explained.classes]
 
     def _sure(self, explained: Explained, index: int, probability: float) -> str:
         """The class's confidence, or its score where outputs are values."""
@@ -160,6 +162,7 @@ class Output:
             "model": self._model.name,
             "layer": self._model.layer,
             "dtype": self._model.dtype,
+            "input": self._model.input,
             "output": self._model.outputs.kind,
             "top5": [self._class(explained, c, p) for c, p in explained.top],
             "classes": [self._class(explained, c, p) for c, p in classes],
@@ -200,7 +203,7 @@ class Output:
             for row, ((c, _), spot) in enumerate(zip(explained.classes, places, strict=True)):
                 words = [str(spot), f"{spot.half_in:.0%}"] if spot else ["nowhere: the map is blank", ""]
                 overlap = [f"{shared:.0f} %" if shared is not None and row == 0 else ""] if two else []
-                table.add_row(name if row == 0 else "", shorten(self._name(c)), *words, *overlap)
+                table.add_row(name if row == 0 else "", self._name(c, ROOM), *words, *overlap)
         stdout.print(table)
         for name, drifts in explained.drifts.items():
             known = [one for one in drifts if one]

@@ -113,8 +113,3 @@ def _blend(axis: Axes, picture: NDArray[np.float32], values: NDArray[np.float32]
     opacity = (0.15 + 0.65 * scale(values).clip(0, 1))[..., None]
     axis.imshow(grey * (1 - opacity) + colours.to_rgba(values)[..., :3] * opacity, interpolation="nearest")
     return colours
-
-
-def shorten(name: str, limit: int = 24) -> str:
-    """A class name that fits above a panel."""
-    return name if len(name) <= limit else name[: limit - 1].rstrip() + "…"

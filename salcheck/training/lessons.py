@@ -126,6 +126,8 @@ def _own(tag: str, description: str) -> dict[str, str]:
 class _Names:
     """Labels that take every name they are asked for: how a dataset says what its classes are called."""
 
+    named, natural = True, False
+
     def __init__(self) -> None:
         self.asked: list[str] = []
 

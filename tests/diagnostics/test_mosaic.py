@@ -195,7 +195,7 @@ def test_too_few_photographs_are_one_line(scenes_model):
     with pytest.raises(SalcheckError, match="4 photographs of as many classes, and of the 3 there are only"):
         make(few, scenes_model, 2, confidence=0.0)
     bare = dataclasses.replace(dataset, items=[dataclasses.replace(item, labels=()) for item in dataset.items[:9]])
-    with pytest.raises(SalcheckError, match="only 0, of 0 classes"):
+    with pytest.raises(SalcheckError, match="photographs with known classes: give class folders"):
         make(bare, scenes_model, 2)
 
 
@@ -227,6 +227,32 @@ def test_roles_follow_the_grid_and_metrics_the_table():
     assert parse_question("mosaic:grid=3").roles == labels
     assert mosaic.roles(grid=2) == QUESTIONS["mosaic"].roles
     assert set(asked(torch.rand(1, 4, 3, 3))[1].values) == set(QUESTIONS["mosaic"].metrics)
+
+
+@pytest.mark.parametrize(
+    ("N", "grid", "cells"), [(2, 2, 2), (3, 2, 2), (4, 2, 4), (1000, 2, 4), (3, 3, 3), (5, 3, 3), (6, 3, 6), (9, 3, 9)]
+)
+def test_few_classes_fill_fewer_rows(N, grid, cells):
+    assert mosaic.roles_for(N, grid=grid, confidence=0.5) == mosaic.roles(grid=3)[:cells]
+
+
+@pytest.mark.parametrize(("N", "grid", "says"), [(2, 3, "take grid=2"), (1, 2, "two classes or more"), (0, 3, "two")])
+def test_a_model_that_fills_no_row_is_one_line_that_can_be_followed(N, grid, says):
+    with pytest.raises(SalcheckError, match=says):
+        mosaic.roles_for(N, grid=grid)
+
+
+@pytest.mark.parametrize("M", [2, 3])
+def test_one_row_of_cells_has_one_map_for_all_at_chance(M):
+    maps = torch.rand(2, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).expand(-1, M, -1, -1).clone()
+    for i in range(M):
+        maps[1, i] = 0
+        maps[1, i, :, i * SIDE // M : (i + 1) * SIDE // M] = 1
+    columns = [Region(i, box=(i * SIDE / M, 0, (i + 1) * SIDE / M, SIDE)) for i in range(M)]
+    view, classes = make_view(NET, make_images(2, SIDE)), torch.tensor([list(range(M))] * 2)
+    found = score(view, classes, maps, truth=marked([columns] * 2, (SIDE, SIDE)), grid=M)
+    assert found.values["own"].tolist() == pytest.approx([1 / M, 1])
+    assert found.values["chance"].tolist() == pytest.approx([1 / M] * 2)
 
 
 @pytest.mark.parametrize("typed", ["grid=4", "grid=1", "confidence=1", "confidence=-0.5"])

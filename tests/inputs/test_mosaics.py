@@ -72,6 +72,25 @@ def test_the_model_is_fed_exactly_the_grid_whatever_it_crops(scenes_model, side,
             assert agree.float().mean() > 0.25 if padded else agree.all()
 
 
+@pytest.mark.parametrize(("side", "grid"), [((64, 64), 2), ((225, 225), 2), ((63, 63), 3), ((64, 96), 2)])
+def test_one_row_shows_photographs_of_their_own_shape_between_the_mean_colour(scenes_model, side, grid):
+    model = model_with(scenes_model, side)
+    row = TILES[:grid]
+    seen, cells = shown(model, mosaics(BASE, [row], model, grid))
+    H, W = side
+    edges = [round(W * i / grid) for i in range(grid + 1)]
+    height, mean = round(H / grid), torch.tensor([0.3, 0.4, 0.5])
+    assert cells[0].sum(0).eq(1).all()
+    for i, colour in enumerate(COLOURS[:grid]):
+        column = seen[0][:, :, edges[i] : edges[i + 1]]
+        assert cells[0, i, :, edges[i] : edges[i + 1]].all()
+        is_photo = (column - torch.tensor(colour).view(3, 1, 1) / 255).abs().amax(0) < 0.002
+        assert is_photo.all(1).sum() == height
+        top = int(is_photo.all(1).nonzero()[0])
+        assert abs(top - (H - height) / 2) <= 0.5
+        assert (column[:, ~is_photo] - mean[:, None]).abs().max() < 0.003
+
+
 def test_nine_cells_are_thirds(scenes_model):
     nine = [Tile(dataclasses.replace(ITEMS[i % 4]), i) for i in range(9)]
     for side in (63, 64, 224):

@@ -274,8 +274,8 @@ def test_timm_loads_as_before_after_a_model_that_could_not_be_had(tmp_path):
 
 
 def test_a_model_that_cannot_be_fed_photographs_is_one_line(tmp_path):
-    timm.models.save_for_hf(timm.create_model("test_resnet", in_chans=1), tmp_path, safe_serialization=True)
-    assert "1 channels" in refusal(f"local-dir:{tmp_path}")
+    timm.models.save_for_hf(timm.create_model("test_resnet", in_chans=2), tmp_path, safe_serialization=True)
+    assert "2 channels" in refusal(f"local-dir:{tmp_path}")
 
 
 # Devices

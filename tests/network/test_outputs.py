@@ -1,13 +1,13 @@
 """What outputs are: guessed, asked for, refused; and confidences by another route."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from salcheck.errors import SalcheckError
-from salcheck.network.labels import Labels
-from salcheck.network.outputs import KINDS, Outputs, outputs_of, said
+from salcheck.network.outputs import KINDS, Outputs, labels_of_outputs, outputs_of, said
 
 ONE = torch.tensor([[2.0], [-1.0]])
 THREE = torch.tensor([[2.0, -1.0, 0.5]])
@@ -78,18 +78,29 @@ def test_log_confidences_of_improbable_classes_do_not_round_to_nothing():
         assert Outputs(kind).log_confidence(scores, torch.tensor([0])).item() == -200
 
 
+def named(count, asked, given=None, **config):
+    net = SimpleNamespace(num_classes=count, pretrained_cfg=config)
+    return labels_of_outputs(net, outputs_of(count, asked), given)
+
+
 def test_opposites_have_names():
-    assert outputs_of(1, None).labels(Labels(["dog"])).names == ("not dog", "dog")
-    assert outputs_of(1, None).labels(Labels(["class 0"])).names == ("class 0", "class 1")
-    assert outputs_of(2, "value").labels(Labels(["age", "size"])).names == (
-        "age down",
-        "age up",
-        "size down",
-        "size up",
-    )
-    assert outputs_of(1, "value").labels(Labels(["class 0"])).names == ("value down", "value up")
-    assert outputs_of(2, "value").labels(Labels(["class 0", "class 1"])).names[2:] == ("value 1 down", "value 1 up")
-    assert outputs_of(2, None).labels(Labels(["a", "b"])).names == ("a", "b")
+    assert named(1, None, ["dog"]).names == ("not dog", "dog")
+    assert named(1, None, ["cat", "dog"]).names == ("cat", "dog")
+    assert named(1, None, label_names=["cat", "dog"]).names == ("cat", "dog")
+    assert named(1, "value", ["age"]).names == ("age down", "age up")
+    assert named(2, "value", ["age", "size"]).names == ("age down", "age up", "size down", "size up")
+    assert named(2, None, ["a", "b"]).names == ("a", "b")
+
+
+def test_classes_without_names_may_be_named_by_folders_and_values_may_not():
+    assert named(1, None).names == ("class 0", "class 1") and not named(1, None).named
+    assert named(1, "value").names == ("value down", "value up") and named(1, "value").named
+    assert named(2, "value").names[2:] == ("value 1 down", "value 1 up")
+
+
+def test_names_that_do_not_fit_are_refused():
+    with pytest.raises(SalcheckError, match="there are 3 names for 1 classes"):
+        named(1, None, ["a", "b", "c"])
 
 
 @pytest.mark.parametrize("asked", [None, *KINDS])
@@ -98,8 +109,7 @@ def test_what_is_unusual_is_said_and_whether_it_was_guessed(count, asked):
     if (count, asked) == (1, "softmax"):
         return
     outputs = outputs_of(count, asked)
-    labels = outputs.labels(Labels([f"class {i}" for i in range(count)]))
-    line = said(outputs, labels, asked is None)
-    assert (line is None) == (outputs.kind == "softmax")
-    if line:
+    lines = said(outputs, named(count, asked), asked is None)
+    assert len(lines) == (outputs.kind != "softmax")
+    for line in lines:
         assert ("guessed" in line) == (asked is None)

@@ -9,7 +9,7 @@ from salcheck.errors import SalcheckError
 from salcheck.formats._verdicts import words
 from salcheck.maps.notes import Kind, Note
 from salcheck.report.build import make_report
-from salcheck.store.results import Store
+from salcheck.store.results import Store, to_json
 from tests.databases import add_facts, add_maps, add_run
 from tests.elsewhere import run
 
@@ -435,3 +435,17 @@ def test_a_filter_that_nothing_passes_is_one_line(several, filters, says):
         make_report(several, **filters)
     assert str(error.value).startswith(says)
     assert "\n" not in str(error.value)
+
+
+def test_what_the_model_was_fed_and_what_had_to_be_decided_about_it_is_said(store):
+    given = {"size": [96, 64], "channels": 1, "crop_pct": 0.9, "crop_mode": "center", "interpolation": "bicubic"}
+    fed = to_json(given | {"mean": [0.5], "std": [0.25]})
+    add_run(store, {"gradcam": [1.0, 2.0]}, model={"input": fed, "notes": to_json(["classes by sorted folder names"])})
+    said = remarks(store)
+    assert "Model: input 96×64, grey, crop .9 bicubic, mean .5, std .25." in said
+    assert "Of the model: classes by sorted folder names." in said
+
+
+def test_of_a_model_of_which_nothing_is_known_nothing_is_said(store):
+    add_run(store, {"gradcam": [1.0, 2.0]})
+    assert "model:" not in remarks(store).lower()

@@ -15,6 +15,7 @@ from salcheck.inputs.opening import open_data
 from salcheck.inputs.sample import hold_out
 from salcheck.methods import gradcam, layercam, parse_methods
 from salcheck.naming import registry
+from salcheck.network import labels
 from salcheck.network.loading import load_model
 from salcheck.report.build import make_report
 from salcheck.report.stored import METHODS
@@ -553,3 +554,15 @@ def test_an_unreadable_reference_makes_no_other_run(bench, tmp_path):
     (folder / "0" / "0.png").write_bytes(b"no picture")
     reference = open_data("folder", folder, bench.model, 0)
     assert len({bench.run(methods=m, reference_data=reference).key for m in ("gradcam", "case")}) == 1
+
+
+@pytest.mark.parametrize("method", ["case:contrast=explicit,against=cat", "diffcam:group=class:cat"])
+def test_a_name_that_comes_to_mean_another_class_makes_other_maps(bench, method):
+    names = ["cat", *"abcdef"]
+    first, second = (dataclasses.replace(bench.model, labels=labels.Labels(given)) for given in (names, names[::-1]))
+    inputs = []
+    for bench.model in (first, second):
+        run = bench.run(methods=method)
+        inputs.append(run.inputs(run.methods[0]))
+    assert [one["classes"] for one in inputs] == [[0], [6]]
+    assert "classes" not in run.inputs(run.methods[-1])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from salcheck.screen.figures import draw_overlays, draw_sheet, shorten
+from salcheck.naming.words import shorten
+from salcheck.screen.figures import draw_overlays, draw_sheet
 
 
 def draw(file, maps, titles=None, footer="gradcam on a toy", side=64):
