@@ -126,7 +126,7 @@ def _aligned(near: float, rank: float) -> bool:
 
 
 def _rank(share: Tensor, cells: Tensor, grid: tuple[int, int]) -> float:
-    """Mean rank of the places' own cells; 0 where a mirrored or turned grid would have a higher one."""
+    """Mean rank of the places' own cells; 0 where a mirrored or turned grid clearly has a higher one."""
     numbers = torch.arange(grid[0] * grid[1]).view(grid)
     flips = [numbers, numbers.flip(0), numbers.flip(1), numbers.flip(0, 1)]
     orders = flips + [flipped.T for flipped in flips if grid[0] == grid[1]]
@@ -134,7 +134,7 @@ def _rank(share: Tensor, cells: Tensor, grid: tuple[int, int]) -> float:
     for order in orders:
         own = share.gather(1, order.flatten()[cells][:, None])
         ranks.append(float((share < own).sum(dim=1).float().mean()) / (numbers.numel() - 1))
-    return ranks[0] if ranks[0] == max(ranks) else 0.0
+    return ranks[0] if ranks[0] > max(ranks) - 0.1 else 0.0
 
 
 def _near(cells: Tensor, peaks: Tensor, w: int) -> float:
