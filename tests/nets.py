@@ -9,6 +9,7 @@ from timm.models.mobilenetv3 import MobileNetV3
 from timm.models.vgg import VGG
 
 from salcheck.network.labels import Labels
+from salcheck.network.layers import resolve_layer
 from salcheck.network.view import FEATURES, View
 
 # One of each kind of head and feature map: pooled + linear, pooled + norm, convolution after the features or after
@@ -53,3 +54,7 @@ def make_images(count: int = 3, side: int = 56, seed: int = 0) -> torch.Tensor:
 def make_view(net, images: torch.Tensor, layer: str = FEATURES, seeds=None) -> View:
     labels = Labels([f"class {i}" for i in range(net.num_classes)])
     return View(net, layer, lambda: images, tuple(images.shape[-2:]), seeds or range(len(images)), labels)
+
+
+def layer_of(net, images: torch.Tensor, layer: str = FEATURES) -> str:
+    return resolve_layer(net, layer, tuple(images.shape[1:]))

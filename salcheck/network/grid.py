@@ -53,11 +53,11 @@ def _of_maps(shape: Sequence[int], size: tuple[int, int], net: Any) -> Layout | 
 
 
 def _of_tokens(count: int, size: tuple[int, int], net: Any) -> Layout | None:
-    """The network's own number of prefix tokens is tried first, then none and one: some layers have no class token yet,
-    and some networks do not name theirs.
+    """The network's own number of prefix tokens is tried first, then none, one and two: some layers have no class token
+    yet, and some networks name neither it nor the one beside it that was distilled.
     """
     H, W = size
-    for prefix in (getattr(net, "num_prefix_tokens", 0), 0, 1):
+    for prefix in (getattr(net, "num_prefix_tokens", 0), 0, 1, 2):
         cells = count - prefix
         h = max(round((max(cells, 0) * H / W) ** 0.5), 1)
         if cells > 1 and cells % h == 0 and _like_images(h, cells // h, size):

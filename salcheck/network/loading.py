@@ -69,7 +69,7 @@ def load_model(
         net=net,
         arch=arch.lower() if known else arch,
         name=_full_name(net, checkpoint),
-        layer=resolve_layer(net, layer, row.paper),
+        layer=resolve_layer(net, layer, config["input_size"], row.paper),
         weights=weights_hash(net),
         labels=labels,
         device=where,

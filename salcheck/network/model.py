@@ -69,7 +69,7 @@ class Model:
     def at(self, layer: str) -> "Model":
         """The same model cut elsewhere: `features`, `paper` or a module path."""
         row = ARCHS.get(self.arch, Arch(self.arch))
-        return dataclasses.replace(self, layer=resolve_layer(self.net, layer, row.paper))
+        return dataclasses.replace(self, layer=resolve_layer(self.net, layer, self.config["input_size"], row.paper))
 
     def batch(self, images: Sequence[Tensor]) -> Tensor:
         """Transformed images, each (C, H, W), as one batch (B, C, H, W) on the model's device."""

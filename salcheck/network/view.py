@@ -276,7 +276,8 @@ class View:
                 with torch.no_grad():
                     features = self.net.forward_features(self.images)
                 with torch.enable_grad():
-                    scores = self.net.forward_head(cut(features))
+                    leaf = cut(features)
+                    scores = self.net.forward_head(leaf) if self.net.num_classes else leaf  # encoders have no head
             else:
                 with torch.enable_grad():
                     scores = self._hooked(self.images, cut)

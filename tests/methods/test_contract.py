@@ -15,11 +15,9 @@ from salcheck.methods import controls, parse_method, parse_methods
 from salcheck.methods._cost import Cost, M
 from salcheck.naming import registry
 from salcheck.network.labels import Labels
-from salcheck.network.layers import resolve_layer
-from salcheck.network.view import FEATURES
 from tests.held_out import held_out
 from tests.methods.counting import check_cost, metered
-from tests.nets import FAMILIES, SIDES, make_images, make_net, make_view
+from tests.nets import FAMILIES, SIDES, layer_of, make_images, make_net, make_view
 
 METHODS = registry.names("methods")
 CLASSES = torch.tensor([[0, 3, 6], [1, 6, 2], [5, 2, 4]])
@@ -48,9 +46,9 @@ class Cut:
 
     def __init__(self, family, scratch):
         self.net = make_net(family)
-        self.layer = resolve_layer(self.net, FEATURES)
         self.side = SIDES.get(family, 96 if family in ("test_resnet", "densenet121") else 56)
         self.images = make_images(side=self.side)
+        self.layer = layer_of(self.net, self.images)
         self._scratch = scratch
         self._references = {}
 

@@ -9,11 +9,10 @@ import torch
 from salcheck.errors import SalcheckError
 from salcheck.methods import difference, goyal, parse_method
 from salcheck.network.labels import Labels
-from salcheck.network.layers import resolve_layer
 from salcheck.references.exemplars import Exemplars
 from tests.held_out import held_out
 from tests.linear import LinearNet, linear_view
-from tests.nets import SIDES, make_images, make_net, make_view
+from tests.nets import SIDES, layer_of, make_images, make_net, make_view
 
 CLASSES = torch.tensor([[0, 3], [1, 6]])
 
@@ -50,8 +49,8 @@ def by_hand(view, reference, classes, output):
 
 def view_of(family):
     net = make_net(family)
-    side = SIDES.get(family, 96)
-    return make_view(net, make_images(2, side), resolve_layer(net, "features"))
+    images = make_images(2, SIDES.get(family, 96))
+    return make_view(net, images, layer_of(net, images))
 
 
 @pytest.mark.oracle

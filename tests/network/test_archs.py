@@ -47,7 +47,7 @@ def test_the_paper_layer_has_the_papers_shape(name):
     kept = []
     with torch.device("meta"):
         net = timm.create_model(row.model, num_classes=0 if row.backbone else 1000).eval()
-        layer = resolve_layer(net, "paper", row.paper)
+        layer = resolve_layer(net, "paper", (3, 224, 224), row.paper)
         net.get_submodule(layer).register_forward_hook(lambda module, args, out: kept.append(out))
         features = net.forward_features(torch.empty(1, *net.pretrained_cfg["input_size"]))
     assert [out.shape for out in kept] == [(1, *PAPER[name])]

@@ -4,9 +4,8 @@ import torch
 
 from salcheck.errors import SalcheckError
 from salcheck.network.grid import Layout, layout_of
-from salcheck.network.layers import resolve_layer
 from salcheck.network.view import FEATURES
-from tests.nets import SIDES, make_images, make_net, make_view
+from tests.nets import SIDES, layer_of, make_images, make_net, make_view
 
 
 @pytest.mark.parametrize(
@@ -33,7 +32,8 @@ def test_a_shape_is_read_by_the_proportions_of_the_images(shape, expected):
 
 def test_tokens_and_channels_last_become_the_grid_they_are():
     vit = make_net("test_vit")
-    view = make_view(vit, make_images(side=160), resolve_layer(vit, FEATURES))
+    images = make_images(side=160)
+    view = make_view(vit, images, layer_of(vit, images))
     assert view.acts.shape[-2:] == vit.patch_embed.grid_size
     swin = make_net("swin_tiny_patch4_window7_224")
     images = make_images()

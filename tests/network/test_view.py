@@ -2,9 +2,8 @@ import pytest
 import torch
 
 from salcheck.errors import SalcheckError
-from salcheck.network.layers import resolve_layer
 from salcheck.network.view import FEATURES
-from tests.nets import FAMILIES, HEADLESS, SIDES, make_images, make_net, make_view
+from tests.nets import FAMILIES, HEADLESS, SIDES, layer_of, make_images, make_net, make_view
 
 INNER = {
     "test_resnet": "layer3.0.conv2",  # an in-place ReLU comes after its batch norm
@@ -41,7 +40,7 @@ def full_backward(net, module, images, classes):
 @pytest.mark.parametrize(("name", "layer"), CUTS)
 def test_the_cut_changes_no_logit_and_its_head_gives_them_again(name, layer):
     net, images = make_net(name), make_images(side=SIDES.get(name, 56))
-    view = make_view(net, images, resolve_layer(net, layer))
+    view = make_view(net, images, layer_of(net, images, layer))
     assert torch.equal(view.logits, net(images))
     assert torch.allclose(view.head(view.acts), view.logits, atol=1e-5)
     rows = torch.tensor([2, 0, 2])
@@ -73,7 +72,7 @@ def test_at_a_pooled_linear_head_the_gradient_is_the_classifier_row_over_the_gri
 @pytest.mark.parametrize("name", HEADLESS)
 def test_a_model_without_classes_gives_its_features_and_refuses_scores(name):
     net, images = make_net(name, classes=0), make_images(side=SIDES.get(name, 56))
-    view = make_view(net, images, resolve_layer(net, FEATURES))
+    view = make_view(net, images, layer_of(net, images))
     features = net.forward_features(images)
     tokens = features.shape[1] - view.prefix.shape[1]
     assert torch.equal(view.acts.flatten(2), (features[:, -tokens:].mT if features.dim() == 3 else features).flatten(2))
@@ -86,7 +85,7 @@ def test_a_model_without_classes_gives_its_features_and_refuses_scores(name):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_nothing_is_left_behind(name):
     net, images = make_net(name), make_images(side=SIDES.get(name, 56))
-    view = make_view(net, images, resolve_layer(net, FEATURES))
+    view = make_view(net, images, layer_of(net, images))
     assert view.grads(torch.tensor([[0, 1]] * 3)).abs().max() > 0
     assert not any(module._forward_hooks for module in net.modules())
     assert not images.requires_grad
@@ -96,7 +95,7 @@ def test_nothing_is_left_behind(name):
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_vit"])
 def test_an_image_does_not_depend_on_its_batch_nor_a_class_on_the_others(name):
     net, images = make_net(name), make_images(side=SIDES.get(name, 56))
-    layer = resolve_layer(net, FEATURES)
+    layer = layer_of(net, images)
     classes = torch.tensor([[0, 3, 6], [1, 6, 2], [5, 2, 4]])
     together = make_view(net, images, layer).grads(classes)
     alone = make_view(net, images[1:2], layer).grads(classes[1:2, 1:2])
@@ -185,8 +184,8 @@ def test_other_families_are_cut_where_their_head_reads(name, layer, shape):
     for weight in net.parameters():  # residual branches that start at zero would hide what they read
         weight.add_(0.02 * torch.randn(weight.shape, generator=generator))
     images = make_images(2, net.pretrained_cfg["input_size"][-1])
-    view = make_view(net, images, resolve_layer(net, FEATURES))
-    assert resolve_layer(net, FEATURES) == layer
+    view = make_view(net, images, layer_of(net, images))
+    assert layer_of(net, images) == layer
     assert view.acts.shape == (2, *shape)
     assert torch.equal(view.logits, net(images))
     assert torch.allclose(view.head(view.acts), view.logits, atol=1e-4 * view.logits.abs().max())
@@ -206,7 +205,7 @@ def test_other_families_are_cut_where_their_head_reads(name, layer, shape):
 )
 def test_many_changed_acts_of_one_image_run_the_part_before_the_layer_once(name, layer, once):
     net, images = make_net(name), make_images(side=SIDES.get(name, 96))
-    layer = layer if layer in dict(net.named_modules()) else resolve_layer(net, FEATURES)
+    layer = layer if layer in dict(net.named_modules()) else layer_of(net, images)
     view = make_view(net, images, layer)
     acts = view.acts[[1]] * torch.linspace(0, 2, 6)[:, None, None, None]
     one_by_one = torch.cat([view.head(row[None], torch.tensor([1])) for row in acts])
