@@ -1,6 +1,5 @@
 """`salcheck eval QUESTION`: questions asked of many images."""
 
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -22,6 +21,7 @@ from salcheck.commands._options import (
     Seed,
 )
 from salcheck.naming import registry
+from salcheck.naming.words import without_passwords
 from salcheck.questions import names
 
 ASKED = (
@@ -88,13 +88,15 @@ def command(
             correct_only=not all_images,
             allow_overlap=allow_overlap,
             batch_size=batch_size,
-            command=_typed(),
+            command=_typed(db),
         )
         ask(asked, model, chosen, request, store, cache, terminal, variants)
 
 
-def _typed() -> str:
-    """The command as it was typed, as text that a database can store, without the password of a URL."""
+def _typed(db: str | None) -> str:
+    """The command as it was typed, as text that a database can store, without passwords."""
     from salcheck.datasets import portable
+    from salcheck.store.urls import shown
 
-    return re.sub(r"//[^@/\s]*@", "//***@", portable(shlex.join(["salcheck", *sys.argv[1:]])))
+    words = [word.replace(db, shown(db)) if db else word for word in sys.argv[1:]]
+    return portable(shlex.join(["salcheck", *map(without_passwords, words)]))
