@@ -12,6 +12,7 @@ from salcheck.commands._options import (
     Amp,
     Arch,
     BatchSize,
+    Bits,
     Checkpoint,
     Db,
     Device,
@@ -54,6 +55,7 @@ def command(
         bool, typer.Option("--allow-overlap", help="Let reference images be evaluated too; the report says so.")
     ] = False,
     n: Annotated[int, typer.Option("--n", "-n", help="Images to draw.", min=1, metavar="N")] = 500,
+    bits: Bits = None,
     seed: Seed = 0,
     all_images: Annotated[
         bool, typer.Option("--all-images", help="Also images that the model gets wrong, or has no label for.")
@@ -80,17 +82,23 @@ def command(
     chosen, cache = parse_methods(method), cache_folder()
     model = load_model(arch, checkpoint=checkpoint, layer=layer, device=device, amp=amp)
     with Store(db or default_db()) as store:
+        opened = open_data(choose_data(dataset, data, model), data, model, seed, bits)
+        if note := getattr(opened.read, "note", None):
+            terminal.say(note)
         request = Request(
-            dataset=open_data(choose_data(dataset, data, model), data, model, seed),
+            dataset=opened,
             n=n,
             seed=seed,
-            reference_data=None if reference is None else open_data("folder", reference, model, seed),
+            reference_data=None if reference is None else open_data("folder", reference, model, seed, bits),
             correct_only=not all_images,
             allow_overlap=allow_overlap,
             batch_size=batch_size,
             command=_typed(db),
         )
-        ask(asked, model, chosen, request, store, cache, terminal, variants)
+        answers = ask(asked, model, chosen, request, store, cache, terminal, variants)
+    if answers.left_out:
+        terminal.say(f"salcheck: left out: {', '.join(answers.left_out)}")
+        raise typer.Exit(1)
 
 
 def _typed(db: str | None) -> str:

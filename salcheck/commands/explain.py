@@ -9,6 +9,7 @@ from salcheck.commands._options import (
     Amp,
     Arch,
     BatchSize,
+    Bits,
     Checkpoint,
     Device,
     Layer,
@@ -38,6 +39,7 @@ def command(
     raw: Annotated[
         Path | None, typer.Option(help="Folder for one <image>.npz each: logits, classes, map/<method>.", metavar="DIR")
     ] = None,
+    bits: Bits = None,
     seed: Seed = 0,
     batch_size: BatchSize = 8,
     plugin: Plugins = [],  # noqa: B006
@@ -47,33 +49,57 @@ def command(
     from salcheck.methods import parse_methods
     from salcheck.network.loading import load_model
     from salcheck.runs.explain import explain as explain_images
+    from salcheck.runs.explain import pictures
     from salcheck.screen.explained import Output
-    from salcheck.screen.terminal import progress
+    from salcheck.screen.terminal import progress, say
 
     methods = parse_methods(method)
     model = load_model(arch, checkpoint=checkpoint, layer=layer, device=device, amp=amp)
-    methods, references, notes = _references(methods, model, reference, batch_size)
+    methods, references, notes, left_out = _usable(methods, model, reference, batch_size, bits)
+    notes += filter(None, [getattr(pictures(images, bits).read, "note", None)])
     with progress("maps", "methods") as show:
-        results = explain_images(model, images, methods, classes, references, seed, batch_size, show)
+        results = explain_images(model, images, methods, classes, references, seed, batch_size, show, bits)
         output = Output(model, methods, out, raw, json, notes)
         for explained in results:
             output.add(explained)
-    raise typer.Exit(output.close())
+    for line in left_out:
+        say(f"salcheck: {line}")
+    raise typer.Exit(max(output.close(), 1 if left_out else 0))
 
 
-def _references(methods: Any, model: Any, reference: Path | None, batch_size: int) -> tuple[Any, Any, list[str]]:
+def _usable(
+    methods: Any, model: Any, reference: Path | None, batch_size: int, bits: int | None
+) -> tuple[Any, Any, list[str], list[str]]:
+    """As `_references`, of the methods that can be used, and a line on each named one that cannot."""
+    from salcheck.methods import UnfitError, without
+
+    left_out: list[str] = []
+    while True:
+        try:
+            return *_references(methods, model, reference, batch_size, bits), left_out
+        except UnfitError as error:
+            unfit, methods = without(methods, error)
+            left_out += [] if unfit.implied else [f"{unfit.typed} is left out: {error.reason}"]
+
+
+def _references(
+    methods: Any, model: Any, reference: Path | None, batch_size: int, bits: int | None
+) -> tuple[Any, Any, list[str]]:
     """The methods that can be used, what they read of held-out images, and notes on what must be done without."""
     from salcheck import references
     from salcheck.inputs.opening import open_data
-    from salcheck.methods import fitting
+    from salcheck.methods import fitting, unfit_of
     from salcheck.screen.terminal import progress
     from salcheck.store.cache import cache_folder
 
-    held = None if reference is None else open_data("folder", reference, model, 0)
+    held = None if reference is None else open_data("folder", reference, model, 0, bits)
     methods, notes = fitting(methods, model, held)
     needs = [need for method in methods for need in method.needs]
     if reference is None:
         without = [method.module.FALLBACK for method in methods if method.needs and hasattr(method.module, "FALLBACK")]
         notes += [f"no reference images (--reference DIR): {'; '.join(without)}"] if without else []
-    with progress("reference", "images") as show:
-        return methods, references.build(needs, model, held, cache_folder(), batch_size, show).values, notes
+    try:
+        with progress("reference", "images") as show:
+            return methods, references.build(needs, model, held, cache_folder(), batch_size, show).values, notes
+    except references.UnbuiltError as error:
+        raise unfit_of(methods, error) from error
