@@ -23,7 +23,6 @@ from zipfile import BadZipFile
 import numpy as np
 
 from salcheck.datasets import Dataset, Item
-from salcheck.datasets._files import at_depth
 from salcheck.errors import SalcheckError
 from salcheck.inputs.loader import batches
 from salcheck.inputs.sample import draw, image_seed
@@ -170,7 +169,7 @@ def own_images(need: Need, model: Model) -> Dataset | None:
     root = Path(need.parameters["images"])
     with _for(need):
         opened = registry.load("datasets", "folder").open_dataset(root, model.labels, 0)
-    return replace(at_depth(opened, None), code=code_of(registry.source_of("datasets", "folder")))
+    return replace(opened, code=code_of(registry.source_of("datasets", "folder")))
 
 
 @contextlib.contextmanager
