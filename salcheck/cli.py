@@ -5,13 +5,15 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from salcheck import __version__
 from salcheck.commands._words import joined
 from salcheck.errors import SalcheckError
 from salcheck.naming import registry
-from salcheck.naming.words import one_line
+from salcheck.naming.words import one_line, without_passwords
+
+USAGE: Any = typer.BadParameter.__base__  # typer brings a click of its own, or takes the one that is installed
 
 
 class Command(TyperCommand):
@@ -29,6 +31,7 @@ def make_app() -> typer.Typer:
     registry.add_from_environment()  # first: the commands' help names what there is
     app = typer.Typer(
         name="salcheck",
+        cls=_Discreet,
         help="Can you believe its maps? Makes, measures and tests the saliency maps of timm models.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -39,6 +42,17 @@ def make_app() -> typer.Typer:
     for name in registry.names("commands"):
         app.command(name, cls=Command)(registry.load("commands", name).command)
     return app
+
+
+class _Discreet(TyperGroup):
+    """Says what is wrong with what was typed, without the passwords in it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except USAGE as error:
+            error.message = without_passwords(error.message)
+            raise
 
 
 def _whole(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:

@@ -50,3 +50,22 @@ def files_as_they_are():
     from salcheck.store import provenance
 
     provenance._bytes.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A running PostgreSQL server; tests that need it are skipped where its binaries are not installed."""
+    pytest.importorskip("psycopg", reason="needs psycopg: pip install 'salcheck[postgres]'")
+    from tests.postgres import binaries, running
+
+    place = binaries()
+    if place is None:
+        pytest.skip("needs PostgreSQL's initdb and pg_ctl: apt-get install postgresql")
+    with running(place) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres):
+    """The URL of an empty database on it."""
+    return postgres.create()

@@ -47,6 +47,12 @@ Seed = Annotated[
     typer.Option(help="Decides which images are drawn and everything random.", min=0, metavar="N", callback=number),
 ]
 BatchSize = Annotated[int, typer.Option(help="Images per forward.", min=1, metavar="N", callback=number)]
+Bits = Annotated[
+    int | None,
+    typer.Option(
+        help="Bits of the grey values in 16-bit files.", min=8, max=16, metavar="N", show_default="as few as hold them"
+    ),
+]
 Db = Annotated[
     str | None,
     typer.Option(

@@ -1,6 +1,5 @@
 """`salcheck eval QUESTION`: questions asked of many images."""
 
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import Annotated
 import typer
 
 from salcheck.commands._model import ModelOptions, takes_model
-from salcheck.commands._options import METHODS, BatchSize, Db, Plugins, Reference, Seed
+from salcheck.commands._options import METHODS, BatchSize, Bits, Db, Plugins, Reference, Seed
 from salcheck.naming import registry
+from salcheck.naming.words import without_passwords
 from salcheck.questions import names
 
 ASKED = (
@@ -40,6 +40,7 @@ def command(
         bool, typer.Option("--allow-overlap", help="Let reference images be evaluated too; the report says so.")
     ] = False,
     n: Annotated[int, typer.Option("--n", "-n", help="Images to draw.", min=1, metavar="N")] = 500,
+    bits: Bits = None,
     seed: Seed = 0,
     all_images: Annotated[
         bool, typer.Option("--all-images", help="Also images that the model gets wrong, or has no label for.")
@@ -66,7 +67,7 @@ def command(
     chosen, cache = parse_methods(method), cache_folder()
     loaded = model.load()
     with Store(db or default_db()) as store:
-        opened = open_all(choose_data(dataset, data, loaded), data, reference, loaded, seed)
+        opened = open_all(choose_data(dataset, data, loaded), data, reference, loaded, seed, bits)
         for line in (f"{loaded.name}: {fed(loaded.input)}", *opened.notes):
             terminal.say(line)
         request = Request(
@@ -77,13 +78,18 @@ def command(
             correct_only=not all_images,
             allow_overlap=allow_overlap,
             batch_size=batch_size,
-            command=_typed(),
+            command=_typed(db),
         )
-        ask(asked, opened.model, chosen, request, store, cache, terminal, variants)
+        answers = ask(asked, opened.model, chosen, request, store, cache, terminal, variants)
+    if answers.left_out:
+        terminal.say(f"salcheck: left out: {', '.join(answers.left_out)}")
+        raise typer.Exit(1)
 
 
-def _typed() -> str:
-    """The command as it was typed, as text that a database can store, without the password of a URL."""
+def _typed(db: str | None) -> str:
+    """The command as it was typed, as text that a database can store, without passwords."""
     from salcheck.datasets import portable
+    from salcheck.store.urls import shown
 
-    return re.sub(r"//[^@/\s]*@", "//***@", portable(shlex.join(["salcheck", *sys.argv[1:]])))
+    words = [word.replace(db, shown(db)) if db else word for word in sys.argv[1:]]
+    return portable(shlex.join(["salcheck", *map(without_passwords, words)]))

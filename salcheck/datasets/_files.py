@@ -1,16 +1,24 @@
 """Datasets whose items are image files below a folder."""
 
 import contextlib
+import itertools
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from PIL import Image
+
 from salcheck.datasets import Dataset, Item, portable
-from salcheck.datasets._images import SUFFIXES, read_image
+from salcheck.datasets._depth import Depth, depth_of, stated
+from salcheck.datasets._images import SUFFIXES, deep_range, read_image
 from salcheck.errors import SalcheckError
 
 PIECE = 4096  # bytes
+DEEP = {".png", ".tif", ".tiff"}  # suffixes of files that can be deep and do not say how deep
+TRIED = 256  # files that can be deep: where none of the first is, no more are looked at
+SOME = 64  # deep files whose values decide how many bits all of them have
 
 
 def images_below(root: Path) -> list[Path]:
@@ -48,7 +56,62 @@ def file_dataset(name: str, root: Path, files: Iterable[tuple[Path, tuple[int, .
     if not items:
         raise SalcheckError(f"no images in '{root}': files end in {', '.join(sorted(SUFFIXES))}")
     whole = portable(str(root))
-    return Dataset(name, whole, items, lambda item: read_image(paths[item.key][0]), lambda item: paths[item.key][0])
+    places = {key: path for key, (path, _) in paths.items()}
+    return Dataset(name, whole, items, Reader(places), lambda item: places[item.key])
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the image files of a dataset, by their items' keys. depth: of the values of deep files; `guessed`, by their
+    largest value.
+    """
+
+    places: Mapping[str, Path]
+    depth: Depth | None = None
+    guessed: bool = False
+
+    def __call__(self, item: Item) -> Image.Image:
+        return read_image(self.places[item.key], self.depth)
+
+    @property
+    def note(self) -> str | None:
+        """How deep files are read, in one line; None where there are none."""
+        if self.depth is None:
+            return None
+        why = f" by the largest value of the first {SOME}: --bits N says otherwise" if self.guessed else ""
+        return f"grey values of 16-bit files are read as {self.depth}{why}"
+
+
+def at_depth(dataset: Dataset, bits: int | None) -> Dataset:
+    """The dataset with its deep files read as `bits`, or, without, as the largest value of the first SOME of them says.
+
+    All of them are scaled alike. The dataset's name says how, so it is part of its identity and of a report. A dataset
+    without deep files stays as it is.
+    """
+    if not isinstance(dataset.read, Reader):
+        return dataset
+    ranges = list(itertools.islice(_ranges(dataset.read.places.values()), SOME))
+    if not ranges and bits is None:
+        return dataset
+    low, high = min((low for low, _ in ranges), default=0), max((high for _, high in ranges), default=0)
+    try:
+        depth = depth_of(low, high) if bits is None else stated(bits, low)
+    except ValueError:
+        return dataset  # each such file says by itself what is wrong with it
+    read = replace(dataset.read, depth=depth, guessed=bits is None)
+    return replace(dataset, name=f"{dataset.name}, 16-bit files as {depth}", read=read)
+
+
+def _ranges(places: Iterable[Path]) -> Iterator[tuple[int, int]]:
+    """Lowest and highest value of each deep file; those that cannot be read are passed over."""
+    seen, able = False, (place for place in places if place.suffix.lower() in DEEP)
+    for tried, place in enumerate(able):
+        if tried == TRIED and not seen:
+            return
+        with contextlib.suppress(SalcheckError):
+            if found := deep_range(place):
+                seen = True
+                yield found
 
 
 def fingerprint(path: Path) -> str:

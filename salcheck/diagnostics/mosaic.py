@@ -26,8 +26,10 @@ import contextlib
 import hashlib
 import itertools
 import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -162,7 +164,7 @@ class _Sure:
 
     def keep(self) -> None:
         """For the next time."""
-        found = json.dumps([self._shown, [[tile.item.key, tile.label] for tile in self.found]])
+        found = self._signed([self._shown, [[tile.item.key, tile.label] for tile in self.found]])
         with contextlib.suppress(OSError):  # then they are shown again the next time
             self._place.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(self._place, lambda file: file.write(found.encode()))
@@ -171,10 +173,18 @@ class _Sure:
         """What was found before; nothing where it is not there or no longer sound."""
         items = {item.key: item for item in self._dataset.items}
         try:
-            shown, kept = json.loads(self._place.read_text())
+            text = self._place.read_text()
+            shown, kept = json.loads(text)[1]
+            if text != self._signed([shown, kept]):
+                return 0, []
             return int(shown), [Tile(items[key], int(label)) for key, label in kept]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError):
             return 0, []
+
+    def _signed(self, content: list[Any]) -> str:
+        """The content with a checksum of it and of whose it is."""
+        text = json.dumps(content)
+        return json.dumps([zlib.crc32(f"{self._place.name} {text}".encode()), content])
 
 
 def _draw(sure: Iterable[Tile], cells: int) -> Iterator[tuple[Tile, ...]]:

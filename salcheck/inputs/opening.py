@@ -6,6 +6,7 @@ from pathlib import Path
 
 from salcheck.datasets import Dataset
 from salcheck.datasets._contract import check_dataset
+from salcheck.datasets._files import at_depth
 from salcheck.naming import registry
 from salcheck.network.labels import Labels
 from salcheck.network.model import Model
@@ -29,21 +30,25 @@ class Opened:
         return list(dict.fromkeys([*self.model.notes, *(note for one in opened for note in one.notes)]))
 
 
-def open_all(dataset: str, data: Path | None, reference: Path | None, model: Model, seed: int) -> Opened:
-    """The dataset of this name in `data`, and class folders of held-out images in `reference`.
+def open_all(
+    dataset: str, data: Path | None, reference: Path | None, model: Model, seed: int, bits: int | None = None
+) -> Opened:
+    """The dataset of this name in `data`, and class folders of held-out images in `reference`; bits: see `open_data`.
 
     The first that names the model's classes names them for both: where the other lacks a class, no index is shifted.
     """
-    shown = open_data(dataset, data, model, seed)
-    named, held = open_reference(reference, named_by(model, shown), seed)
+    shown = open_data(dataset, data, model, seed, bits)
+    named, held = open_reference(reference, named_by(model, shown), seed, bits)
     if named.labels.named and not model.labels.named and not shown.classes:
-        shown = open_data(dataset, data, named, seed)
+        shown = open_data(dataset, data, named, seed, bits)
     return Opened(named, shown, held)
 
 
-def open_reference(reference: Path | None, model: Model, seed: int) -> tuple[Model, Dataset | None]:
+def open_reference(
+    reference: Path | None, model: Model, seed: int, bits: int | None = None
+) -> tuple[Model, Dataset | None]:
     """Class folders of held-out images, None for None, and the model with the names that they give to its classes."""
-    held = None if reference is None else open_data("folder", reference, model, seed)
+    held = None if reference is None else open_data("folder", reference, model, seed, bits)
     return named_by(model, held), held
 
 
@@ -54,15 +59,19 @@ def named_by(model: Model, dataset: Dataset | None) -> Model:
     return dataclasses.replace(model, labels=Labels(dataset.classes), notes=[*model.notes, *dataset.notes])
 
 
-def open_data(dataset: str, data: Path | None, model: Model, seed: int) -> Dataset:
+def open_data(dataset: str, data: Path | None, model: Model, seed: int, bits: int | None = None) -> Dataset:
     """The dataset of this name in `data`, its labels as indices of the model's classes.
 
-    The code that reads its images is part of its identity.
+    bits: of the values of its deep files, None where these decide. The code that reads its images is part of its
+    identity.
     """
     opened = registry.load("datasets", dataset).open_dataset(data, model.labels, seed)
     if registry.canonical("datasets", dataset) in registry.brought_to("datasets"):
         check_dataset(dataset, opened)
-    return dataclasses.replace(opened, code=code_of(registry.source_of("datasets", dataset)))
+    opened = at_depth(opened, bits)
+    depth = getattr(opened.read, "note", None)
+    notes = [*opened.notes, *([depth] if depth else ())]
+    return dataclasses.replace(opened, notes=notes, code=code_of(registry.source_of("datasets", dataset)))
 
 
 def choose_data(dataset: str | None, data: Path | None, model: Model) -> str:

@@ -50,9 +50,26 @@ from salcheck.naming import parameters, registry
 from salcheck.network.labels import Labels
 from salcheck.network.model import Model
 from salcheck.network.view import View
-from salcheck.references import Need
+from salcheck.references import Need, UnbuiltError
 
 NAME_LENGTH = 60
+
+
+class UnfitError(SalcheckError):
+    """One method that cannot be used: what is wrong is with it alone, and others can be used without it.
+
+    key: of the method. reason: why, without the method's name.
+    """
+
+    def __init__(self, line: str, key: str, reason: str):
+        super().__init__(line)
+        self.args = (line, key, reason)  # of which another process makes it again
+        self.key, self.reason = key, reason
+
+    def __str__(self) -> str:
+        return self.args[0]
+
+
 THE_MODEL = "model"
 VALUES = "this model's outputs are values"
 
@@ -143,6 +160,10 @@ class Method:
             why = held.notes[0] if held and held.notes else "give --reference DIR with class folders"
             return f"it needs held-out images with known classes: {VALUES if values else why}"
         return None
+
+    def cannot(self, reason: str) -> UnfitError:
+        """The error that it cannot be used, for this reason."""
+        return UnfitError(f"cannot use {self.typed}: {reason}", self.key, reason)
 
     @property
     def help(self) -> str:
@@ -265,18 +286,32 @@ def fitting(methods: Sequence[Method], model: Model, held: Dataset | None) -> tu
     """The methods that this model can be explained with, given held-out images or none, and a note on each other
     one that came with `all`.
 
-    Raises SalcheckError for one that was named and cannot be used.
+    Raises UnfitError for one that was named and cannot be used.
     """
     kept, notes = [], []
     for method in methods:
         reason = method.unfit(model, held)
         if reason and not method.implied:
-            raise SalcheckError(f"cannot use {method.typed}: {reason}")
+            raise method.cannot(reason)
         if reason:
             notes.append(f"{method.name} is left out: {reason}")
         else:
             kept.append(method)
     return kept, notes
+
+
+def without(methods: Sequence[Method], unfit: UnfitError) -> tuple[Method, list[Method]]:
+    """The unfit one of the methods, and the others; raises it where it is none of them or there is no other."""
+    found = [method for method in methods if method.key == unfit.key]
+    rest = [method for method in methods if method.key != unfit.key]
+    if not found or not rest:
+        raise unfit
+    return found[0], rest
+
+
+def unfit_of(methods: Sequence[Method], error: UnbuiltError) -> UnfitError:
+    """The first of the methods that reads the reference that cannot be built, as one that cannot be used."""
+    return next(method for method in methods if error.need in method.needs).cannot(str(error))
 
 
 def controls() -> list[Method]:

@@ -40,10 +40,10 @@ def total(view: View, classes: Tensor) -> Tensor:
 
 def unfit(model: Model) -> str | None:
     """Why the layer is not followed by mean pooling and one linear layer; None where it is."""
-    if model.layer != FEATURES:
-        return "it reads the classifier's weights: leave --layer at features, what the head pools"
     if not _pools_into_classifier(model.net):
         return "this model's head is not mean pooling and one linear layer; gradcam and hirescam need neither"
+    if model.layer != FEATURES:
+        return f"it weighs what the head pools, and that is not {model.layer}; gradcam and hirescam fit any layer"
     return None
 
 

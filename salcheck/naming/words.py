@@ -1,6 +1,7 @@
 """Words for what a user typed and a file holds: the nearest names, any text on one line, and in little room."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,8 +19,10 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> str:
 
 
 def one_line(text: object) -> str:
-    """Text that nobody vouches for, on one line that any terminal shows as it is: no line ends, no control codes."""
-    line = " ".join(str(text).split())
+    """Text that nobody vouches for, on one line that any terminal shows as it is: no line ends, no control codes, no
+    passwords.
+    """
+    line = without_passwords(" ".join(str(text).split()))
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
 
 
@@ -46,3 +49,9 @@ def _figures(values: Sequence[float]) -> str:
 def _figure(value: float) -> str:
     """`.875`, `1`: four digits at most after the point, none that say nothing."""
     return f"{value:.4f}".rstrip("0").rstrip(".").lstrip("0") or "0"
+
+
+def without_passwords(text: str) -> str:
+    """Text with *** where URLs name a user and a password, and where any setting is called a password."""
+    hidden = re.sub(r"://.*@", "://***@", text, flags=re.DOTALL)
+    return re.sub(r"(password\s*=\s*)('[^']*'|[^\s&'\"]*)", r"\1***", hidden, flags=re.IGNORECASE)

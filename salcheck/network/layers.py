@@ -8,10 +8,10 @@ from torch import Tensor
 from salcheck.errors import SalcheckError
 from salcheck.naming.words import unknown
 from salcheck.network.archs import paper_layers
-from salcheck.network.checkpoints import first_line
 from salcheck.network.grid import layout_of
 from salcheck.network.labels import Labels
 from salcheck.network.view import FEATURES, View
+from salcheck.network.weight_files import first_line
 
 HALF = 0.5  # of the cells: a head that takes a maximum over them reads fewer than all
 

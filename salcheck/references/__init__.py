@@ -13,7 +13,7 @@ import json
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -33,7 +33,18 @@ from salcheck.references._features import Features, Reading, read
 from salcheck.references._library import Library
 from salcheck.store.provenance import code_of
 
-__all__ = ["Collector", "Features", "Library", "Need", "Reading", "References", "build", "own_images", "read"]
+__all__ = [
+    "Collector",
+    "Features",
+    "Library",
+    "Need",
+    "Reading",
+    "References",
+    "UnbuiltError",
+    "build",
+    "own_images",
+    "read",
+]
 
 # What decides which images are gathered, in what order, and how the model sees them.
 GATHERS = [
@@ -41,8 +52,22 @@ GATHERS = [
     *(registry.PACKAGE / name for name in ("inputs/loader.py", "inputs/sample.py", "network/view.py")),
 ]
 
-CHECKSUM = "checksum of "
+SUMS = "checksums.json"  # of a reference's files, and whose they are
+SMALL = "arrays.npz"
+ABSENT = (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, BadZipFile)  # or torn or altered
 ORDER_SEED = 0  # held-out images are read in one fixed shuffled order, so that the first of them are a fair sample
+
+
+class UnbuiltError(SalcheckError):
+    """One reference that cannot be built; others can."""
+
+    def __init__(self, line: str, need: "Need"):
+        super().__init__(line)
+        self.args = (line, need)
+        self.need = need
+
+    def __str__(self) -> str:
+        return self.args[0]
 
 
 class Collector(Protocol):
@@ -115,11 +140,12 @@ def build(
             continue
         if own:
             digests[need.key] = _identity(own, 0)
-        _check_labels(need, source)
+        with _for(need):
+            _check_labels(need, source)
         place = _place(need, model, source, cache)
         try:
-            values[need.key] = need.module.restore(_load(place))
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # absent, torn or altered: it is made again
+            values[need.key] = need.module.restore(_load(place, place.name))
+        except ABSENT:  # it is made again
             missing.setdefault(source.digest, (source, []))[1].append((need, place))
     unread = 0
     for source, wanted in missing.values():
@@ -141,8 +167,20 @@ def own_images(need: Need, model: Model) -> Dataset | None:
     if "images" not in need.parameters:
         return None
     root = Path(need.parameters["images"])
-    opened = registry.load("datasets", "folder").open_dataset(root, model.labels, 0)
+    with _for(need):
+        opened = registry.load("datasets", "folder").open_dataset(root, model.labels, 0)
     return replace(opened, code=code_of(registry.source_of("datasets", "folder")))
+
+
+@contextlib.contextmanager
+def _for(need: Need) -> Iterator[None]:
+    """What is wrong in here is wrong with this reference alone."""
+    try:
+        yield
+    except UnbuiltError:
+        raise
+    except SalcheckError as error:
+        raise UnbuiltError(str(error), need) from error
 
 
 def _identity(images: Dataset, unread: int) -> str:
@@ -166,17 +204,19 @@ def _place(need: Need, model: Model, source: Dataset, cache: Path) -> Path:
     return cache / "reference" / f"{need.name}-{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
 
 
-def _load(place: Path) -> dict[str, np.ndarray]:
-    """Arrays by name: small ones in memory, large ones mapped, copy on write so that the files stay as they are."""
-    with np.load(place / "arrays.npz", allow_pickle=False) as stored:
-        small = {name: stored[name] for name in stored.files}
-    large = {}
-    for name in [name.removeprefix(CHECKSUM) for name in small if name.startswith(CHECKSUM)]:
-        file = place / f"{name}.npy"
-        if _checksum(file) != small.pop(f"{CHECKSUM}{name}"):
-            raise ValueError(f"{file} is torn or altered")
-        large[name] = np.load(file, mmap_mode="c", allow_pickle=False)
-    return small | large
+def _load(folder: Path, name: str) -> dict[str, np.ndarray]:
+    """Arrays by name: small ones in memory, large ones mapped, copy on write so that the files stay as they are.
+
+    Raises one of ABSENT for files that are not those that were written for the reference of this name.
+    """
+    stated = json.loads((folder / SUMS).read_text())
+    sums: dict[str, int] = stated["files"]
+    if stated["of"] != name or any(_checksum(folder / file) != one for file, one in sums.items()):
+        raise ValueError(f"{folder} is torn, altered or another's")
+    with np.load(folder / SMALL, allow_pickle=False) as stored:
+        small = {key: stored[key] for key in stored.files}
+    large = [folder / file for file in sums if file != SMALL]
+    return small | {file.stem: np.load(file, mmap_mode="c", allow_pickle=False) for file in large}
 
 
 def _checksum(file: Path) -> int:
@@ -210,9 +250,10 @@ def _gather(
             if chunk.read:
                 seeds = [image_seed(ORDER_SEED, item.key) for item in chunk.read]
                 view = model.view(functools.partial(model.batch, chunk.tensors), seeds, batch_size)
-                for collector, limit in zip(collectors, limits, strict=True):
+                for (need, _), collector, limit in zip(wanted, collectors, limits, strict=True):
                     if done < limit:
-                        collector.add(view, chunk.read)
+                        with _for(need):
+                            collector.add(view, chunk.read)
             unread += len(chunk.failures)
             done += len(chunk.items)
             progress(done, len(items))
@@ -235,11 +276,12 @@ def _keep(need: Need, arrays: Mapping[str, np.ndarray], scratch: Path, place: Pa
     """The value, with its arrays in files: in the cache where they are `sound`, else in a temporary folder that is
     deleted afterwards.
     """
-    checksums = {f"{CHECKSUM}{file.stem}": np.uint32(_checksum(file)) for file in scratch.glob("*.npy")}
-    np.savez(scratch / "arrays.npz", **arrays, **checksums)  # type: ignore[arg-type]
+    np.savez(scratch / SMALL, **arrays)  # type: ignore[arg-type]
+    sums = {file.name: _checksum(file) for file in sorted(scratch.iterdir())}
+    (scratch / SUMS).write_text(json.dumps({"of": place.name, "files": sums}))
     if not sound:
-        return need.module.restore(_load(scratch))
+        return need.module.restore(_load(scratch, place.name))
     shutil.rmtree(place, ignore_errors=True)
     with contextlib.suppress(OSError):  # another process may have put it there meanwhile
         scratch.rename(place)
-    return need.module.restore(_load(place))
+    return need.module.restore(_load(place, place.name))

@@ -30,7 +30,7 @@ WHERE runs.id = :run AND role IN :roles
 ATTEMPTS = "SELECT batch_size, device, versions FROM attempts WHERE run_id = :run ORDER BY id"
 OLDER = """
 SELECT DISTINCT methods.spec FROM scores JOIN methods ON methods.id = scores.method_id
-WHERE scores.run_id = :run AND scores.method_id NOT IN :shown ORDER BY 1
+WHERE scores.run_id = :run AND scores.method_id NOT IN :shown
 """
 
 
@@ -98,7 +98,7 @@ def _attempts(stored: Stored) -> list[str]:
 
 def _older(stored: Stored) -> list[str]:
     shown = [method.id for method in stored.methods]
-    specs = list(stored.store.query(OLDER, run=stored.run, shown=shown)["spec"]) if shown else []
+    specs = sorted(stored.store.query(OLDER, run=stored.run, shown=shown)["spec"]) if shown else []
     if not specs:
         return []
     return [f"Scores by other code of {', '.join(specs)} are stored too; those of the last used are shown."]

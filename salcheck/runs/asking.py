@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from salcheck.diagnostics import GIVEN
 from salcheck.errors import SalcheckError
-from salcheck.methods import Method
+from salcheck.methods import Method, UnfitError, without
 from salcheck.naming import parameters, registry
 from salcheck.naming.words import one_line
 from salcheck.network.model import Model
@@ -81,6 +81,14 @@ class Asked:
         return f"{self.question.name} at {self.model.layer}" if self.elsewhere else self.question.name
 
 
+@dataclass(frozen=True)
+class Answers:
+    """The ids of the runs, and the methods that were named and could not be used for every question, as typed."""
+
+    runs: Sequence[int]
+    left_out: Sequence[str]
+
+
 def ask(
     questions: Sequence[Question],
     model: Model,
@@ -90,13 +98,23 @@ def ask(
     cache: Path,
     screen: Screen,
     with_variants: bool = False,
-) -> list[int]:
-    """Asks one question after another, with its variants where they are wanted, and stores every score; returns the ids
-    of the runs. The first error is raised when all have been asked.
+) -> Answers:
+    """Asks one question after another, with its variants where they are wanted, and stores every score. A method that
+    cannot be used is left out, with its reason. The first error is raised when all have been asked.
     """
+    missing: dict[str, None] = {}
 
     def answer(asked: Asked) -> int:
         named = [dataclasses.replace(method, implied=method.implied or asked.elsewhere) for method in methods]
+        while True:
+            try:
+                return once(asked, named)
+            except UnfitError as error:
+                unfit, named = without(named, error)
+                screen.say(f"{asked}: {unfit.typed} is left out: {error.reason}")
+                missing.update({} if unfit.implied else {unfit.typed: None})
+
+    def once(asked: Asked, named: Sequence[Method]) -> int:
         with screen.progress("reference", "images") as show:
             run = make_run(asked.question, asked.model, named, request, cache, show)
         for note in run.notes:
@@ -110,7 +128,7 @@ def ask(
     work = [Asked(question, model) for question in questions]
     if with_variants:
         work = [one for own in questions for one in (Asked(own, model), *_readings(own, model, screen.say))]
-    return answer_all(work, answer, screen.say)
+    return Answers(answer_all(work, answer, screen.say), list(missing))
 
 
 def answer_all(work: Sequence[Asked], answer: Callable[[Asked], int], say: Callable[[str], None]) -> list[int]:

@@ -50,10 +50,11 @@ def summary(store: Store, run: Run, run_id: int) -> str:
     notes = store.query(
         "SELECT kind, note, COUNT(DISTINCT image_id) AS n FROM scores WHERE run_id = :run AND metric = :metric"
         " AND kind IS NOT NULL AND kind <> :blank GROUP BY kind, note"
-        " HAVING COUNT(DISTINCT method_id) >= :methods ORDER BY n DESC",
+        " HAVING COUNT(DISTINCT method_id) >= :methods",
         **{"run": run_id, "metric": run.question.metric, "blank": Kind.BLANK.value, "methods": len(run.methods)},
     )
-    left_out = "; ".join(f"{n} {Note(Kind(kind), note)}" for kind, note, n in notes.itertuples(index=False))
+    most = sorted(notes.itertuples(index=False), key=lambda row: (-row.n, row.kind, row.note))  # alike in any database
+    left_out = "; ".join(f"{n} {Note(Kind(kind), note)}" for kind, note, n in most)
     seen = accuracy(store, run_id)
     right = f", {seen}" if seen.of and seen.chance < 1 else ""
     return (

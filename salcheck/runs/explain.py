@@ -4,7 +4,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from salcheck.datasets import Dataset, Item, portable
-from salcheck.datasets._images import read_image
+from salcheck.datasets._files import Reader, at_depth
 from salcheck.errors import SalcheckError
 from salcheck.inputs.loader import Chunk, batches
 from salcheck.inputs.sample import image_seed
@@ -23,6 +23,7 @@ from salcheck.naming import registry
 from salcheck.network.model import Model
 from salcheck.network.view import View
 from salcheck.runs.contract import check_method, hooks
+from salcheck.runs.failing import MethodError, calling
 
 OVERLAP_PERCENT = 5.0
 NO_CLASS = -1  # stands for the class where a model has none
@@ -36,7 +37,7 @@ class Explained:
     model's outputs are values; for a model without classes one, NO_CLASS. places, per method and class: where the
     map's mass lies, None for a map with no positive value. overlaps: per method, percent of top 5 % pixels that the
     maps of two classes share, or None. drifts: per method and class, how far autocast moved the map, None for a blank
-    one; empty in float32.
+    one; empty in float32. failures: methods that have no map of this image, and why.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class Explained:
     places: Mapping[str, Sequence[Place | None]]
     overlaps: Mapping[str, float | None]
     drifts: Mapping[str, Sequence[Drift | None]]
+    failures: Mapping[str, str] = field(default_factory=dict)
 
 
 def explain(
@@ -60,6 +62,7 @@ def explain(
     seed: int = 0,
     batch_size: int = 8,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    bits: int | None = None,
 ) -> Iterator[Explained | SalcheckError]:
     """One result per path, in order: the explanation, or the error that kept the image from having one.
 
@@ -68,8 +71,8 @@ def explain(
     before any image is read, for a class that the model does not have.
     """
     wanted = [_class_of(text, model) for text in asked] if len(model.labels) else [NO_CLASS]
-    items = [Item(str(path)) for path in paths]
-    dataset = Dataset("images", "", items, lambda item: read_image(Path(item.key)))
+    dataset = pictures(paths, bits)
+    items = dataset.items
 
     def results() -> Iterator[Explained | SalcheckError]:
         for chunk in batches(model, dataset, items, batch_size):
@@ -81,6 +84,12 @@ def explain(
                 yield SalcheckError(failure) if failure else next(made)
 
     return results()
+
+
+def pictures(paths: Sequence[Path], bits: int | None) -> Dataset:
+    """Image files as a dataset. bits: of the values of deep ones, None where these decide."""
+    items = [Item(str(path)) for path in paths]
+    return at_depth(Dataset("images", "", items, Reader({item.key: Path(item.key) for item in items})), bits)
 
 
 def _class_of(text: str, model: Model) -> int | str:
@@ -107,18 +116,30 @@ def _explain_chunk(
     view = model.view(lambda: model.batch(chunk.tensors), seeds, batch_size)
     exact = dataclasses.replace(model, amp=None).view(lambda: model.batch(chunk.tensors), seeds, batch_size)
     classes = _classes(view, wanted)
-    maps, drifts = {}, {}
+    maps, drifts, failures = {}, {}, {}
     for done, method in enumerate(methods, start=1):
-        before = hooks(view.net)
-        made = method.saliency(view, classes, references)
-        if method.outside:
-            check_method(method, view, classes, made, references, before)
-        maps[method.typed] = made.cpu()
-        if model.amp:
-            in_float32 = method.saliency(exact, classes, references).cpu()
-            drifts[method.typed] = drift(maps[method.typed], in_float32, view.size)
+        try:
+            with calling():
+                before = hooks(view.net)
+                made = method.saliency(view, classes, references)
+                if method.outside:
+                    check_method(method, view, classes, made, references, before)
+                maps[method.typed] = made.cpu()
+                if model.amp:
+                    in_float32 = method.saliency(exact, classes, references).cpu()
+                    drifts[method.typed] = drift(maps[method.typed], in_float32, view.size)
+        except (MethodError, SalcheckError) as error:
+            if len(methods) == 1 and isinstance(error, SalcheckError):
+                raise
+            if len(view) > 1:  # which of the images is it?
+                rest = (methods, wanted, references, seed, batch_size, progress)
+                return [one for part in chunk.halves() for one in _explain_chunk(model, part, *rest)]
+            failures[method.typed] = str(error)
         progress(done, len(methods))
-    return _explained(model, chunk, view, classes, maps, drifts)
+    if not maps:
+        return [SalcheckError(f"no map of '{chunk.read[0].key}': {next(iter(failures.values()))}")]
+    explained = _explained(model, chunk, view, classes, maps, drifts)
+    return [dataclasses.replace(e, failures=failures) if isinstance(e, Explained) else e for e in explained]
 
 
 def _classes(view: View, wanted: Sequence[int | str]) -> Tensor:

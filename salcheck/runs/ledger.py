@@ -205,16 +205,23 @@ def _register_methods(store: Store, run_id: int, methods: Sequence[int]) -> None
 
 
 def _register_images(run: Run, store: Store, dataset_id: int, run_id: int) -> dict[str, int]:
+    """The ids of the run's images by their keys; images that the database does not know yet are put into it."""
     place = {item.key: row for row, item in enumerate(run.dataset.items)}
+
+    def known() -> dict[int, int]:
+        rows = store.query("SELECT images.row, images.id FROM images WHERE dataset_id = :dataset", dataset=dataset_id)
+        return {int(row): int(id) for row, id in rows.itertuples(index=False)}
+
+    ids = known()
+    new = [item for item in run.items if place[item.key] not in ids]
     rows = [
         {"dataset_id": dataset_id, "row": place[item.key], "key": item.key, "labels": to_json(list(item.labels))}
-        for item in run.items
+        for item in new
     ]
     with store.transaction() as connection:
         store.put(connection, schema.images, rows, replace=False)
-    known = store.query("SELECT key, id FROM images WHERE dataset_id = :dataset", dataset=dataset_id)
-    ids = {key: int(id) for key, id in known.itertuples(index=False)}
-    order = [{"run_id": run_id, "position": p, "image_id": ids[item.key]} for p, item in enumerate(run.items)]
+    ids = known() if new else ids
+    order = [{"run_id": run_id, "position": p, "image_id": ids[place[i.key]]} for p, i in enumerate(run.items)]
     with store.transaction() as connection:
         store.put(connection, schema.run_images, order, replace=False)
-    return {item.key: ids[item.key] for item in run.items}
+    return {item.key: ids[place[item.key]] for item in run.items}

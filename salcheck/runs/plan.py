@@ -14,7 +14,7 @@ from salcheck.diagnostics import needed
 from salcheck.errors import SalcheckError
 from salcheck.inputs.sample import draw, hold_out
 from salcheck.inputs.truth import required
-from salcheck.methods import Method, controls, fitting, parse_method, the_model
+from salcheck.methods import Method, controls, fitting, parse_method, the_model, unfit_of
 from salcheck.naming import registry
 from salcheck.network.model import Model
 from salcheck.questions import Question
@@ -100,7 +100,8 @@ def make_run(
 ) -> Run:
     """Everything a run needs, references built where a method reads them (progress: images done, of all).
 
-    Raises SalcheckError for too few classes or images, and for references that cannot be built.
+    Raises SalcheckError for too few classes or images, UnfitError for a named method that cannot be used, or whose
+    references cannot be built.
     """
     question = fitted(question, model)
     diagnostic = registry.load("diagnostics", question.diagnostic)
@@ -110,15 +111,11 @@ def make_run(
         raise SalcheckError(f"no images to evaluate: {there}")
     others = diagnostic.subjects(model, **question.parameters) if hasattr(diagnostic, "subjects") else {}
     methods, notes = _fitting_all(joined(methods, question), [model, *others.values()], images.source)
-    needs = [need for method in methods for need in method.needs]
-    owns = [own for need in needs if (own := references.own_images(need, model))]
-    shared = max([images.shared, *(_overlap(images.order, request, own) for own in owns)])
+    shared = max([images.shared, *(_own_overlap(method, model, images.order, request) for method in methods)])
     dataset, items, rest = _images(question, model, request, images.order, cache, progress)
     if needed(diagnostic):
         required(dataset, needed(diagnostic))
-    build = functools.partial(
-        references.build, needs, dataset=images.source, cache=cache, batch_size=request.batch_size, progress=progress
-    )
+    build = functools.partial(_build, methods, images.source, request, cache, progress)
     built = build(model=model)
     named = diagnostic.level_names(**question.parameters) if hasattr(diagnostic, "level_names") else list(others)
     return Run(
@@ -139,6 +136,31 @@ def make_run(
         levels=named,
         rest=rest,
     )
+
+
+def _build(
+    methods: Sequence[Method],
+    source: Dataset,
+    request: Request,
+    cache: Path,
+    progress: Callable[[int, int], None],
+    model: Model,
+) -> references.References:
+    """What the methods read of held-out images; raises UnfitError for one whose references cannot be built."""
+    try:
+        needs = [need for method in methods for need in method.needs]
+        return references.build(needs, model, source, cache, request.batch_size, progress)
+    except references.UnbuiltError as error:
+        raise unfit_of(methods, error) from error
+
+
+def _own_overlap(method: Method, model: Model, order: Sequence[Item], request: Request) -> int:
+    """How many images of the order are among those that the method names itself, as `_overlap` counts and refuses."""
+    try:
+        owns = [own for need in method.needs if (own := references.own_images(need, model))]
+        return max([_overlap(order, request, own) for own in owns], default=0)
+    except SalcheckError as error:
+        raise method.cannot(str(error)) from error
 
 
 def _images(

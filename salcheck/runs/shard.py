@@ -22,7 +22,7 @@ from salcheck.inputs.truth import Truth
 from salcheck.maps import ranking
 from salcheck.maps.drift import drift
 from salcheck.maps.notes import Kind, Note
-from salcheck.methods import Method
+from salcheck.methods import Method, UnfitError
 from salcheck.naming import registry
 from salcheck.network.chunks import out_of_memory
 from salcheck.network.model import Model
@@ -31,6 +31,7 @@ from salcheck.perturb.answers import Memory, clean
 from salcheck.references import References
 from salcheck.runs.classes import classes_of
 from salcheck.runs.contract import check_method, check_scores, hooks
+from salcheck.runs.failing import MethodError, calling
 from salcheck.runs.rows import Made, Maps, Rows, Task, fact_rows, number
 from salcheck.runs.run import Run
 
@@ -110,10 +111,30 @@ class _Shard:
         seen = self._part(chunk, view, truth, kept)
         exact = self._view(chunk, replace(run.model, amp=None))  # runs nothing unless it is asked
         for method in self._task.todo:
-            maps, made = self._maps(chunk, (view, exact), asked, method)
+            try:
+                maps, made = self._maps(chunk, (view, exact), asked, method)
+                scores = self._scores(seen, asked[kept], maps[kept], method) if kept else []
+            except MethodError as error:
+                rows.extend(self._one_by_one(chunk, method, error))
+                continue
             rows.extend(made)
-            if kept:
-                rows.scores += self._scores(seen, asked[kept], maps[kept], method)
+            rows.scores += scores
+        return rows
+
+    def _one_by_one(self, chunk: Chunk, method: Method, error: MethodError) -> Rows:
+        """Rows of a method that failed on the chunk: images on which it fails alone have a note that says how.
+
+        Raises UnfitError where it fails on every one of the run's first images.
+        """
+        alone = _Shard(self._run, replace(self._task, todo=[method], first=False), self._stored)
+        if len(chunk.read) == 1:
+            rows = alone._noted({chunk.read[0].key: Note(Kind.FAILED, str(error))})
+        else:
+            rows = Rows()
+            for part in chunk.halves():
+                rows.extend(alone.score(part))
+        if self._task.first and not rows.maps:
+            raise method.cannot(str(error)) from error
         return rows
 
     def _notes(self, chunk: Chunk, ranked: Sequence[list[int]], truth: Truth) -> list[Note | None]:
@@ -204,9 +225,13 @@ class _Shard:
         references = run.references.values
         checked = method.outside and self._task.first
         before = hooks(view.net) if checked else 0
-        maps, facts = method.decide(view, classes, references)
-        if checked:
-            check_method(method, view, classes, maps, references, before)
+        try:
+            with calling():
+                maps, facts = method.decide(view, classes, references)
+                if checked:
+                    check_method(method, view, classes, maps, references, before)
+        except SalcheckError as error:  # its parameters do not fit, or it breaks the contract
+            raise UnfitError(str(error), method.key, str(error)) from error
         if run.model.amp and self._task.first:
             facts = facts | self._drift(exact, classes, method, maps)
         signatures = [[number(one) for one in row] for row in ranking.signature(maps).cpu().tolist()]
@@ -245,12 +270,12 @@ class _Shard:
         """What the diagnostic takes beside the maps: its parameters, and what it asks for by the names of `GIVEN`."""
 
         def explain(references: References) -> Callable[[View, Tensor], Tensor]:
-            return functools.partial(method.saliency, references=references.values)
+            return calling()(functools.partial(method.saliency, references=references.values))
 
         own = explain(self._run.references)
         given: dict[str, Any] = {
             "explain": own,
-            "told": functools.partial(method.told, references=self._run.references.values),
+            "told": calling()(functools.partial(method.told, references=self._run.references.values)),
             "truth": part.truth,
             "following": part.following,
             "example": self._example,

@@ -40,7 +40,8 @@ def run_demo(out: Path) -> None:
     database = out / "salcheck.db"
     request = Request(dataset, n=SCENES, batch_size=BATCH, command="salcheck demo")
     with Store(str(database)) as store:
-        (run,) = ask([parse_question("rq1")], model, parse_methods(["quick"]), request, store, out / "cache", terminal)
+        asked = ([parse_question("rq1")], model, parse_methods(["quick"]), request)
+        (run,) = ask(*asked, store, out / "cache", terminal).runs
         say(f"\n3. What the scores say: salcheck report --db {database} --out {out / 'report.md'}\n")
         report = make_report(store, runs=[run])
     text = registry.load("formats", "md").render(report, {})

@@ -69,10 +69,13 @@ class Output:
             self._failed += 1
             say(f"salcheck: {one_line(explained)}")
             return
-        stem = self._unique_stem(explained.path)
+        for name, why in explained.failures.items():
+            self._failed += 1
+            say(f"salcheck: no map of '{one_line(explained.path)}' by {name}: {one_line(why)}")
+        stem, made = self._unique_stem(explained.path), [m for m in self._methods if m.typed in explained.maps]
         try:
-            files = [self._draw(explained, method, stem) for method in self._methods if not method.implied]
-            files += [self._draw_sheet(explained, stem)] if any(m.implied for m in self._methods) else []
+            files = [self._draw(explained, method, stem) for method in made if not method.implied]
+            files += [self._draw_sheet(explained, stem)] if any(m.implied for m in made) else []
             files += [self._store(explained, stem)] if self._raw is not None else []
         except OSError as error:
             raise SalcheckError(f"cannot write pictures: {error}; name another folder with --out or --raw") from error
@@ -124,7 +127,8 @@ class Output:
         """All methods on one contact sheet: those that came with a word such as `all` have no picture of their own."""
         file = self._out / f"{stem}-sheet.png"
         blocks = []
-        for method in sorted(self._methods, key=lambda method: method.control):
+        made = [method for method in self._methods if method.typed in explained.maps]
+        for method in sorted(made, key=lambda method: method.control):
             shared = explained.overlaps[method.typed]
             said = "" if shared is None else f"  {shared:.0f} % shared"
             blocks.append((shorten(method.spec, 30) + said, list(explained.pixels[method.typed].numpy())))

@@ -4,13 +4,11 @@ import contextlib
 import datetime
 import json
 import os
-import re
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pandas as pd
 import sqlalchemy as sa
@@ -20,6 +18,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from salcheck.errors import SalcheckError
 from salcheck.naming.registry import PACKAGE
+from salcheck.store.urls import parse, shown, sqlite_url
+from salcheck.store.values import in_order, plain
 
 PATIENCE = 30  # seconds to wait for another process that writes
 LOCK = 0x5A1C8ECC  # PostgreSQL's advisory lock while migrating: any number that no other program takes
@@ -33,11 +33,10 @@ class Store:
     """
 
     def __init__(self, db: str, *, create: bool = True):
-        url = _url(db)
-        self.name = db if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
+        url, self.name = parse(db), shown(db)
         if url.get_backend_name() == "sqlite":
-            url = _sqlite_url(url, create)
-        self._engine = _engine(url, create)
+            url = sqlite_url(url, create)
+        self._engine = _engine(url, self.name, create)
         with self._one_line():
             _migrate(self._engine, self.name)
 
@@ -58,6 +57,7 @@ class Store:
 
     def identify(self, table: sa.Table, values: Mapping[str, Any], unique: Sequence[str]) -> int:
         """The id of the row whose `unique` columns have these values, inserted if it is not there."""
+        (values,) = plain(table, [values])
         find = sa.select(table.c.id).where(*(table.c[name] == values[name] for name in unique))
         with self.transaction() as connection:
             known = connection.execute(find).scalar()
@@ -70,13 +70,11 @@ class Store:
     def put(self, connection: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]], replace: bool) -> None:
         """Rows in bulk; where a key is there already, the old row stays, or gives way with `replace`.
 
-        Raises ValueError for a NaN: SQLite would store NULL and PostgreSQL a NaN, neither with a word on why.
+        Raises ValueError or SalcheckError for a value that not every database takes, as `plain` does.
         """
         if not rows:
             return
-        for name in (column.name for column in table.c if isinstance(column.type, sa.Float)):
-            if any(row.get(name) != row.get(name) for row in rows):
-                raise ValueError(f"NaN for {table.name}.{name}: store None, and a note that says why")
+        rows = in_order(table, plain(table, rows))
         insert = self._insert(table)
         if not replace:
             connection.execute(insert.on_conflict_do_nothing(), rows)
@@ -121,50 +119,35 @@ def default_db() -> str:
     return os.environ.get("SALCHECK_DB") or "salcheck.db"
 
 
-def _url(db: str) -> sa.URL:
-    """The URL of a database that is given as a file or as a URL."""
-    if "://" not in db:
-        return sa.URL.create("sqlite", database=db)
+def _engine(url: sa.URL, name: str, create: bool) -> Engine:
     try:
-        url = sa.make_url(db)
-    except (ArgumentError, ValueError) as error:
-        shown = re.sub(r"//.*@", "//***@", db)
-        raise SalcheckError(f"--db '{shown}' is neither a file nor a database URL") from error
-    if url.drivername in ("postgres", "postgresql"):
-        url = url.set(drivername="postgresql+psycopg")
-    if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise SalcheckError(f"--db '{url}': salcheck stores in SQLite (a file) or PostgreSQL (postgresql://…)")
-    return url
-
-
-def _sqlite_url(url: sa.URL, create: bool) -> sa.URL:
-    """The URL to open; raises SalcheckError where there is no such file."""
-    if not url.database or url.database.startswith((":", "file:")):
-        return url
-    file = Path(url.database)
-    if file.is_dir():
-        raise SalcheckError(f"'{file}' is a folder: name a database file with --db")
-    if create:
-        return url
-    if not file.exists():
-        raise SalcheckError(f"no database '{file}': run `salcheck eval` first, or name one with --db")
-    if not os.access(file.parent, os.W_OK) and not Path(f"{file}-wal").exists():
-        # Even to read, WAL wants a file of its own beside the database, unless that is said never to change.
-        fixed = quote(str(file.resolve()))
-        return url.set(database=f"file:{fixed}", query={"immutable": "1", "uri": "true"})
-    return url
-
-
-def _engine(url: sa.URL, create: bool) -> Engine:
-    try:
-        engine = sa.create_engine(url)
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise SalcheckError(f"--db '{url}' cannot be opened: {error}") from error
+        if url.get_backend_name() == "sqlite":
+            engine = sa.create_engine(url)
+            _prepare_sqlite(engine, create)
+        else:
+            # A server closes what is idle for long, as we are while maps are made: it is asked before it is used.
+            settings = {"client_encoding": "UTF8"}  # a server without an encoding would give bytes for text
+            engine = sa.create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED", connect_args=settings)
+            _prepare_postgresql(engine, name)
+    except (ArgumentError, NoSuchModuleError):
+        raise SalcheckError(f"--db '{name}' cannot be opened: there is no such kind of database") from None
     except ModuleNotFoundError as error:
-        raise SalcheckError(f"--db '{url}' needs {error.name}: pip install 'salcheck[postgres]'") from error
-    if engine.dialect.name == "sqlite":
-        _prepare_sqlite(engine, create)
+        raise SalcheckError(f"--db '{name}' needs {error.name}: pip install 'salcheck[postgres]'") from error
     return engine
+
+
+def _prepare_postgresql(engine: Engine, name: str) -> None:
+    @sa.event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _: object) -> None:
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding not in ("UTF8", "SQL_ASCII"):
+            raise SalcheckError(
+                f"database '{name}' has the encoding {encoding}, which does not hold every file name: "
+                "make one with CREATE DATABASE … TEMPLATE template0 ENCODING 'UTF8'"
+            )
+        with connection.cursor() as cursor:
+            cursor.execute("SET extra_float_digits = 3")  # else a server may round a number on its way to us
+        connection.commit()
 
 
 def _prepare_sqlite(engine: Engine, create: bool) -> None:

@@ -1,6 +1,7 @@
 """References are gathered in one pass over held-out images, once, and again where their files are not sound."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -43,6 +44,62 @@ def test_it_is_made_once_and_again_where_a_file_is_torn(model, data, tmp_path):
     assert torch.equal(ask().values["confusion"].counts, first.counts)
     assert len(steps) == 8
     assert [p.name for p in (tmp_path / "cache" / "reference").iterdir()] == [place.name]
+
+
+KINDS = [
+    CONFUSION,
+    Need("exemplars", {"n": 1}),
+    Need("features", {}),
+    Need("gallery", {}),
+    Need("library", {"rule": "random", "n": 1, "p_top": 0.0, "p_target": 1.0}),
+]
+
+
+@pytest.mark.parametrize("layer", ["features", "layer2"])  # behind the first the head is affine: no pool is kept
+@pytest.mark.parametrize("need", KINDS, ids=lambda need: need.name)
+def test_a_flipped_byte_anywhere_is_found(model, data, tmp_path, need, layer):
+    model, cache, rng = model.at(layer), tmp_path / "cache", np.random.default_rng(0)
+    steps: list[int] = []
+
+    def ask():
+        build([need], model, data, cache, 20, lambda done, total: steps.append(done))
+        (place,) = (cache / "reference").iterdir()
+        return {file.name: file.read_bytes() for file in sorted(place.iterdir())}, place
+
+    whole, place = ask()
+    assert len(steps) == 1
+    for name, content in whole.items():
+        for spot in {0, len(content) - 1, *rng.integers(len(content), size=4).tolist()}:
+            altered = bytearray(content)
+            altered[spot] ^= 1 << int(rng.integers(8))
+            (place / name).write_bytes(altered)
+            made = len(steps)
+            assert ask()[0] == whole
+            assert len(steps) == made + 1, (name, spot)
+        (place / name).unlink()
+        assert ask()[0] == whole
+    made = len(steps)
+    assert ask()[0] == whole
+    assert len(steps) == made
+
+
+def test_sound_files_of_another_reference_are_not_believed(model, data, tmp_path):
+    others = Dataset("others", "", data.items[:9], data.read)
+    made = {}
+    for source in (data, others):
+        values = build([CONFUSION], model, source, tmp_path / source.name, 20).values["confusion"]
+        (place,) = (tmp_path / source.name / "reference").iterdir()
+        made[source.name] = (values.images.tolist(), place)
+    foreign = made["others"][1]
+    for name in [file.name for file in foreign.iterdir()] + [None]:
+        own = made["made"][1]
+        if name is None:
+            shutil.rmtree(own)
+            shutil.copytree(foreign, own)
+        else:
+            shutil.copy(foreign / name, own / name)
+        again = build([CONFUSION], model, data, tmp_path / "made", 20).values["confusion"]
+        assert again.images.tolist() == made["made"][0]
 
 
 def test_what_lacks_an_unreadable_image_serves_but_is_not_kept(model, data, tmp_path):

@@ -323,8 +323,9 @@ def test_a_defect_is_not_swallowed(bench, monkeypatch):
         raise RuntimeError("shapes do not match")
 
     monkeypatch.setattr(gradcam, "saliency", broken)
-    with pytest.raises(RuntimeError, match="shapes do not match"):
+    with pytest.raises(SalcheckError, match=r"it fails with RuntimeError: shapes do not match \(test_"):
         bench.ask(methods="gradcam", n=4)
+    assert bench.rows() == []
 
 
 def test_a_model_without_numbers_is_noted(bench):

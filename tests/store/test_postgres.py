@@ -1,16 +1,16 @@
-"""The store on PostgreSQL: a server of the tests' own, on a socket in a folder that is thrown away."""
+"""The store on PostgreSQL."""
 
-import os
-import shutil
-import subprocess
-import uuid
+import lzma
+import math
+import random
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from salcheck.errors import SalcheckError
@@ -19,64 +19,15 @@ from salcheck.naming import registry
 from salcheck.report.build import make_report
 from salcheck.store import results, schema
 from salcheck.store.results import Store
-from tests.databases import add_facts, add_maps, add_run
+from tests.databases import add_facts, add_maps, add_metric, add_run
 from tests.elsewhere import run_together
+from tests.store.test_results import STUDY
 from tests.store.test_schema import describe
-
-psycopg = pytest.importorskip("psycopg", reason="needs psycopg: pip install 'salcheck[postgres]'")
-
-
-def binaries():
-    """The folder of initdb and pg_ctl, the newest first; None where there is none."""
-    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
-    found = shutil.which("pg_ctl")
-    places = [*([Path(found).parent] if found else []), *reversed(installed)]
-    return next((place for place in places if (place / "initdb").exists()), None)
-
-
-def unprivileged():
-    """PostgreSQL refuses to run as root: who runs it instead."""
-    import pwd
-
-    if os.geteuid() != 0:
-        return {}
-    users = {entry.pw_name: entry for entry in pwd.getpwall()}
-    user = users.get("postgres") or users["nobody"]
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-
-
-@pytest.fixture(scope="module")
-def server():
-    """The folder of the socket of a running server."""
-    place = binaries()
-    if place is None:
-        pytest.skip("needs PostgreSQL's initdb and pg_ctl: apt-get install postgresql")
-    with TemporaryDirectory() as name:
-        who = unprivileged()
-        if who:
-            os.chown(name, who["user"], who["group"])
-
-        def call(program, *arguments):
-            subprocess.run([place / program, "-D", f"{name}/data", *arguments], check=True, cwd=name, **who, **quiet)
-
-        with Path(name, "output").open("w") as output:
-            quiet = {"stdout": output, "stderr": output}
-            call("initdb", "--username=salcheck", "--auth=trust", "--encoding=UTF8", "--no-sync", "--no-locale")
-            settings = f"-c listen_addresses='' -c unix_socket_directories='{name}' -c fsync=off"
-            call("pg_ctl", "start", "--wait", "--log", f"{name}/log", "--options", settings)
-            try:
-                yield name
-            finally:
-                call("pg_ctl", "stop", "--mode=immediate")
 
 
 @pytest.fixture
-def url(server):
-    """The URL of an empty database."""
-    name = f"db{uuid.uuid4().hex}"
-    with psycopg.connect(f"host={server} user=salcheck dbname=postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return f"postgresql://salcheck@/{name}?host={server}"
+def url(postgres_url):
+    return postgres_url
 
 
 def connect(url):
@@ -189,6 +140,154 @@ def test_a_newer_or_foreign_database_is_refused(url):
         connection.execute(sa.text("DROP TABLE scores CASCADE"))
     with pytest.raises(SalcheckError, match="another program"):
         Store(url)
+
+
+def test_old_databases_are_migrated_and_taken_back_as_on_sqlite(url, tmp_path):
+    """The same rows at the first schema, at today's, at the first again and at today's again."""
+    both = [connect(url), sa.create_engine(f"sqlite:///{tmp_path / 'same.db'}")]
+    old = tmp_path / "old.db"
+    old.write_bytes(lzma.decompress(STUDY.read_bytes()))
+    for engine in both:
+        migrate(engine, "0001")
+        copy(sa.create_engine(f"sqlite:///{old}"), engine)
+    for revision in ("head", "0001", "head", "base", "head"):
+        for engine in both:
+            migrate(engine, revision)
+        ours, theirs = (everything(engine) for engine in both)
+        assert ours.keys() == theirs.keys()
+        for table, rows in ours.items():
+            assert rows == theirs[table], (revision, table)
+    assert set(ours) == {table.name for table in schema.metadata.sorted_tables} | {"alembic_version"}
+
+
+def migrate(engine, revision):
+    config = Config()
+    config.set_main_option("script_location", str(results._migrations()))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        known = connection.dialect.has_table(connection, "runs")
+        (command.downgrade if known and revision != "head" else command.upgrade)(config, revision)
+
+
+def copy(source, target):
+    """The rows of one database into the tables of another, of the same schema."""
+    tables = sa.MetaData()
+    with source.connect() as old, target.begin() as new:
+        tables.reflect(new)
+        for table in tables.sorted_tables:
+            rows = [dict(row) for row in old.execute(sa.select(table)).mappings()]
+            if table.name != "alembic_version" and rows:
+                new.execute(table.insert(), rows)
+
+
+def everything(engine):
+    """All rows of all tables, in order."""
+    tables = sa.MetaData()
+    with engine.connect() as connection:
+        tables.reflect(connection)
+        return {
+            table.name: sorted(map(repr, connection.execute(sa.select(*sorted(table.c, key=lambda c: c.name)))))
+            for table in tables.sorted_tables
+        }
+
+
+def test_text_of_any_kind_is_stored_and_read_as_on_sqlite(url, tmp_path):
+    strange = ["with\0nul", "half a surrogate \udc80", "ü and 猫", "quote ' and % and :name and \\"]
+    read = []
+    for db in (url, str(tmp_path / "same.db")):
+        with Store(db) as opened:
+            add_run(opened, {"case": strange}, dataset=strange[0], arch=strange[1])
+            notes = opened.query("SELECT note FROM scores ORDER BY image_id")["note"]
+            read.append([*notes, *opened.query("SELECT name FROM datasets")["name"]])
+    assert read[0] == read[1] == ["with\\x00nul", "half a surrogate \\udc80", *strange[2:], "with\\x00nul"]
+
+
+def test_numbers_of_numpy_are_numbers_in_either_database(url, tmp_path):
+    for db in (url, str(tmp_path / "same.db")):
+        with Store(db) as opened:
+            values = [np.float32(0.5), np.int64(3), np.bool_(True)]
+            number = add_run(opened, {"case": values}, levels=[np.int64(7)])
+            scores = opened.query("SELECT level, value FROM scores WHERE metric = 'overlap' ORDER BY image_id")
+            assert scores.to_numpy().tolist() == [[7.0, 0.5], [7.0, 3.0], [7.0, 1.0]]
+            add_facts(opened, number, "case", "rivals", [np.float32(2.0)])
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("metric", "m" * 33), ("kind", "k" * 17), ("image_id", 2**31), ("value", math.nan)]
+)
+def test_what_one_database_refuses_the_other_refuses_too(url, tmp_path, column, value):
+    for db in (url, str(tmp_path / "same.db")):
+        with Store(db) as opened:
+            add_run(opened, {"case": [1.0]})
+            row = {"run_id": 1, "method_id": 1, "metric": "x", "level": 0.0, "image_id": 1, "value": 1.0, column: value}
+            with pytest.raises((ValueError, SalcheckError), match=column), opened.transaction() as connection:
+                opened.put(connection, schema.scores, [row], replace=False)
+
+
+def test_writers_with_rows_in_any_order_never_wait_for_each_other_for_ever(url):
+    with Store(url) as opened:
+        run = add_run(opened, {"case": [1.0] * 200})
+        image_ids = [int(id) for id in opened.query("SELECT id FROM images")["id"]]
+
+        def write(seed):
+            order = random.Random(seed).sample(image_ids, len(image_ids))
+            rows = [
+                {"model_id": 1, "method_id": 1, "role": "top1", "image_id": image, "checksum": 1} for image in order
+            ]
+            with opened.transaction() as connection:
+                opened.put(connection, schema.maps, rows, replace=True)
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(write, range(60)))
+        assert run == 1
+        assert len(opened.query("SELECT * FROM maps")) == 200
+
+
+def test_a_connection_that_was_cut_is_made_anew(postgres, url):
+    with Store(url) as opened:
+        add_run(opened, {"case": [1.0]})
+        postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'db%'")
+        assert len(opened.query("SELECT * FROM scores")) == 2
+        postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'db%'")
+        add_run(opened, {"case": [1.0]}, arch="vgg")
+        assert len(opened.query("SELECT * FROM scores")) == 4
+
+
+def test_every_bit_of_a_number_comes_back_whatever_the_role_is_set_to(postgres, url):
+    postgres.execute(f"ALTER DATABASE {sa.make_url(url).database} SET extra_float_digits = -3")
+    values = [0.1 + 0.2, 1 / 3, 1e300 / 7, 5e-324, -0.0, math.inf]
+    with Store(url) as opened:
+        add_run(opened, {"case": values})
+        found = opened.query("SELECT value FROM scores WHERE metric = 'overlap' ORDER BY image_id")["value"].tolist()
+    assert [value.hex() for value in found] == [value.hex() for value in values]
+
+
+def test_a_database_without_an_encoding_holds_any_text_and_one_of_few_letters_is_refused(postgres):
+    plain = "TEMPLATE template0 LOCALE 'C' ENCODING "
+    with Store(postgres.create(f"{plain} 'SQL_ASCII'")) as opened:  # what Debian makes where no locale is set
+        add_run(opened, {"case": ["cannot read 猫.jpg"]})
+        assert opened.query("SELECT note FROM scores")["note"].tolist() == ["cannot read 猫.jpg"]
+    with pytest.raises(SalcheckError, match=r"encoding LATIN1.*ENCODING 'UTF8'"):
+        Store(postgres.create(f"{plain} 'LATIN1'"))
+
+
+def test_the_same_order_under_any_collation(postgres, tmp_path):
+    """A dictionary has b before C, and bytes have C before b."""
+    options = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"
+    texts = []
+    for db in (postgres.create(options), str(tmp_path / "same.db")):
+        with Store(db) as opened:
+            run = add_run(opened, {"case": [1.0, "b", "C"], "B": [1.0, "b", "C"], "a": [1.0, "b", "C"]})
+            asked = [{"run_id": run, "method_id": method, "asked": method == 1} for method in (1, 2, 3)]
+            for spec in ("a", "B", "case"):
+                add_metric(opened, run, spec, "overlap", [2.0, "C", "b"], code="newer")
+            newer = opened.query("SELECT id FROM methods WHERE code = 'newer' ORDER BY id")["id"]
+            asked = [{"run_id": run, "method_id": int(id), "asked": 1} for id in newer]
+            with opened.transaction() as connection:
+                opened.put(connection, schema.run_methods, asked, replace=True)
+            report = make_report(opened)
+            texts.append([registry.load("formats", name).render(report, {}) for name in registry.names("formats")])
+    assert texts[0] == texts[1]
 
 
 def test_a_server_or_database_that_is_not_there_is_one_line_without_the_password(url, tmp_path):

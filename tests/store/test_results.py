@@ -328,7 +328,8 @@ def test_a_row_that_refers_to_nothing_is_refused_with_all_its_transaction(filled
 def test_scores_put_twice_are_there_once_and_the_first_stay(filled):
     with Store(str(filled)) as opened:
         before = text_of(opened, "scores")
-        changed = [{**row, "value": 99.0} for row in opened.query("SELECT * FROM scores").to_dict("records")]
+        rows = opened.query("SELECT * FROM scores")
+        changed = [{**row, "value": 99.0} for row in rows.astype(object).where(rows.notna(), None).to_dict("records")]
         with opened.transaction() as connection:
             opened.put(connection, schema.scores, changed, replace=False)
         assert text_of(opened, "scores") == before
