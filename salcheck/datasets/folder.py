@@ -82,8 +82,13 @@ def _counted(root: Path, folders: Sequence[str], labels: Labels) -> _Classes:
         note = f"class folders are numbers of classes ({second} is class {known[second]}); torchvision's ImageFolder "
         return _Classes(known, notes=[f"{note}sorts {first} before {second}: --class-names decides otherwise"])
     if len(folders) != len(labels):
+        many = (
+            "leave out those that are no class of it"
+            if len(folders) > len(labels)
+            else f"{SAY_NAMES} say which is which"
+        )
         note = f"'{root}' has {len(folders)} class folders and the model {len(labels)} classes without names: "
-        return _Classes(notes=[_line(f"{note}its images have no labels; {SAY_NAMES} say which is which")])
+        return _Classes(notes=[_line(f"{note}its images have no labels; {many}")] if folders else [])
     names = by_value if labels.natural else list(folders)
     said = ", ".join(f"{index} {name}" for index, name in enumerate(names[:LISTED]))
     said += f", …, {len(names) - 1} {names[-1]}" if len(names) > LISTED else ""
