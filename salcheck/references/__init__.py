@@ -11,7 +11,6 @@ import functools
 import hashlib
 import json
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,11 +26,13 @@ from salcheck.errors import SalcheckError
 from salcheck.inputs.loader import batches
 from salcheck.inputs.sample import draw, image_seed
 from salcheck.naming import registry
+from salcheck.naming.files import open_file
 from salcheck.network.model import Model
 from salcheck.network.view import View
 from salcheck.references._features import Features, Reading, read
 from salcheck.references._library import Library
 from salcheck.store.provenance import code_of
+from salcheck.store.scratch import scratch_folder
 
 __all__ = ["Collector", "Features", "Library", "Need", "Reading", "References", "build", "own_images", "read"]
 
@@ -167,21 +168,21 @@ def _place(need: Need, model: Model, source: Dataset, cache: Path) -> Path:
 
 def _load(place: Path) -> dict[str, np.ndarray]:
     """Arrays by name: small ones in memory, large ones mapped, copy on write so that the files stay as they are."""
-    with np.load(place / "arrays.npz", allow_pickle=False) as stored:
+    with open_file(place / "arrays.npz") as file, np.load(file, allow_pickle=False) as stored:
         small = {name: stored[name] for name in stored.files}
     large = {}
     for name in [name.removeprefix(CHECKSUM) for name in small if name.startswith(CHECKSUM)]:
-        file = place / f"{name}.npy"
-        if _checksum(file) != small.pop(f"{CHECKSUM}{name}"):
-            raise ValueError(f"{file} is torn or altered")
-        large[name] = np.load(file, mmap_mode="c", allow_pickle=False)
+        large_file = place / f"{name}.npy"
+        if _checksum(large_file) != small.pop(f"{CHECKSUM}{name}"):
+            raise ValueError(f"{large_file} is torn or altered")
+        large[name] = np.load(large_file, mmap_mode="c", allow_pickle=False)
     return small | large
 
 
 def _checksum(file: Path) -> int:
     """CRC-32 of a file's bytes."""
     checksum = 0
-    with file.open("rb") as content:
+    with open_file(file) as content:
         while block := content.read(2**20):
             checksum = zlib.crc32(block, checksum)
     return checksum
@@ -196,8 +197,8 @@ def _gather(
 ) -> tuple[dict[str, Any], int]:
     """Values by key, and how many images could not be read."""
     items = source.items
-    scratches = [_scratch(place) for _, place in wanted]
-    try:
+    with contextlib.ExitStack() as stack:
+        scratches = [_scratch(place, stack) for _, place in wanted]
         collectors = [
             need.module.collect(model, len(items), scratch, **need.settings)
             for (need, _), scratch in zip(wanted, scratches, strict=True)
@@ -219,15 +220,12 @@ def _gather(
             need.key: _keep(need, collector.arrays(), scratch, place, sound=not unread)
             for (need, place), collector, scratch in zip(wanted, collectors, scratches, strict=True)
         }
-    finally:
-        for scratch in scratches:
-            shutil.rmtree(scratch, ignore_errors=True)
     return values, unread
 
 
-def _scratch(place: Path) -> Path:
+def _scratch(place: Path, stack: contextlib.ExitStack) -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}-"))
+    return stack.enter_context(scratch_folder(place.parent))
 
 
 def _keep(need: Need, arrays: Mapping[str, np.ndarray], scratch: Path, place: Path, sound: bool) -> Any:
@@ -239,6 +237,9 @@ def _keep(need: Need, arrays: Mapping[str, np.ndarray], scratch: Path, place: Pa
     if not sound:
         return need.module.restore(_load(scratch))
     shutil.rmtree(place, ignore_errors=True)
-    with contextlib.suppress(OSError):  # another process may have put it there meanwhile
+    try:
         scratch.rename(place)
+    except OSError:
+        if not place.is_dir():  # else another process has put it there meanwhile
+            raise
     return need.module.restore(_load(place))

@@ -16,15 +16,8 @@ from salcheck.maps.ranking import upsample
 from salcheck.network.archs import ASSETS
 from salcheck.network.labels import Labels
 from salcheck.network.loading import load_model
-from salcheck.training.fit import (
-    _batches,
-    _moved,
-    _numbers,
-    _see_edges_only,
-    accuracy,
-    to_batch,
-    train,
-)
+from salcheck.training.feed import Feed, _moved, _numbers, to_batch
+from salcheck.training.fit import _see_edges_only, accuracy, train
 from salcheck.training.lessons import lesson_of, shuffled
 
 LIMITS = {"scenes": 3e6, "puppets": 1.2e6}  # bytes
@@ -351,7 +344,8 @@ def test_drawn_pictures_are_of_the_seeds_own_stream_and_held_out_ones_of_another
 
 def test_targets_share_one_between_the_classes_of_a_picture():
     lesson = lesson_of("scenes", None, 0)
-    (first, targets), (second, _) = _batches(lesson, 2, 0, 4)
+    feed = Feed(lesson, 0, 4)
+    (first, targets), (second, _) = feed.batch(), feed.batch()
     assert torch.equal(first, to_batch([lesson.read(number)[0] for number in range(4)]))
     assert torch.equal(second, to_batch([lesson.read(number)[0] for number in range(4, 8)]))
     for number, row in enumerate(targets):
