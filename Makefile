@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHARED ?= ../shared
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast mutants bench docs lint format scenes puppets wheel clean
+.PHONY: help demo test test-fast mutants faults bench docs lint format scenes puppets wheel clean
 
 help:  ## List these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ test-fast: $(BIN)/.installed  ## The tests without the slow ones (a wheel in ano
 
 mutants: $(BIN)/.installed  ## Is every small error in a formula noticed? 30 minutes; FILES="gradcam case" for less
 	$(BIN)/python -m tests.mutants $(FILES)
+
+faults: $(BIN)/.installed  ## Full disks, kill -9, broken files: is anything lost? An hour; KINDS="killed signals" for less
+	$(BIN)/python -m tests.faults $(KINDS)
 
 bench: $(BIN)/.installed  ## Speed, memory, peers, planted truth: 50 minutes (needs real weights and photographs)
 	$(BIN)/python -m tests.benchmarks.bench_rq1 --shared $(SHARED)

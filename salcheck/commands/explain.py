@@ -18,6 +18,8 @@ from salcheck.commands._options import (
     Seed,
 )
 
+STOPPED = "what is said to be written is there and whole"
+
 
 def command(
     images: Annotated[list[Path], typer.Argument(help="Photographs.", metavar="IMG")],

@@ -8,6 +8,8 @@ import typer
 from salcheck.commands._options import Device, Seed, number
 from salcheck.naming import registry
 
+STOPPED = "`train` goes on from what it kept last, every 100 steps, when it is called again"
+
 
 def command(
     dataset: Annotated[

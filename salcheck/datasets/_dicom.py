@@ -19,6 +19,7 @@ from PIL import Image
 
 from salcheck.datasets._images import DAMAGED, MAX_ASPECT, MAX_PIXELS
 from salcheck.errors import SalcheckError
+from salcheck.naming.files import open_file
 from salcheck.naming.words import one_line
 
 HEADER = [
@@ -65,6 +66,7 @@ def _in_one_line(path: Path) -> Iterator[None]:
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
     try:
+        open_file(path).close()  # pydicom would wait at a pipe for ever
         yield
     except InvalidDicomError as error:
         raise SalcheckError(f"'{path}' is no DICOM file: fetch it again") from error

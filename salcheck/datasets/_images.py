@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from salcheck.errors import SalcheckError
+from salcheck.naming.files import open_file
 
 # What Pillow's decoders raise on a file that is cut short or altered.
 DAMAGED = (
@@ -34,7 +35,7 @@ def read_image(path: Path) -> Image.Image:
     Raises SalcheckError where the file is missing, a folder, no picture, cut short or too large.
     """
     try:
-        file = path.open("rb")
+        file = open_file(path)
     except IsADirectoryError as error:
         raise SalcheckError(
             f"'{path}' is a folder: name an image file (a whole folder goes to `eval --data`)"

@@ -34,6 +34,7 @@ from salcheck.inputs.mosaics import Tile, mosaics
 from salcheck.inputs.sample import draw
 from salcheck.inputs.truth import Truth
 from salcheck.maps.ranking import ranked, upsample
+from salcheck.naming.files import read_file
 from salcheck.naming.roles import Role
 from salcheck.network.model import Model
 from salcheck.network.view import View
@@ -148,7 +149,7 @@ class _Sure:
         """What was found before; nothing where it is not there or no longer sound."""
         items = {item.key: item for item in self._dataset.items}
         try:
-            shown, kept = json.loads(self._place.read_text())
+            shown, kept = json.loads(read_file(self._place))
             return int(shown), [Tile(items[key], int(label)) for key, label in kept]
         except (OSError, ValueError, KeyError, TypeError):
             return 0, []

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ def run(
 ) -> Ended:
     """Runs `salcheck <command>` in the folder, whose cache and database are its own. within: called in the child."""
     folder.mkdir(parents=True, exist_ok=True)
-    logs = folder.parent / f".{folder.name}-log"
+    logs = _logs()
     receive, send = os.pipe()
     sys.stdout.flush()
     child = os.fork()
@@ -61,11 +62,11 @@ def start(folder: Path, command: Sequence[str], *, within: Callable[[], object] 
     sys.stdout.flush()
     child = os.fork()
     if not child:
-        _be(folder, command, None, folder.parent / f".{folder.name}-log", None, within)
+        _be(folder, command, None, _logs(), None, within)
     return child
 
 
-def ended(folder: Path, child: int, limit: float = 60) -> Ended:
+def ended(child: int, limit: float = 60) -> Ended:
     """How a started process ended; one that has not after `limit` seconds is killed: code -9."""
     last = time.monotonic() + limit
     while not (done := os.waitpid(child, os.WNOHANG))[0]:
@@ -74,9 +75,14 @@ def ended(folder: Path, child: int, limit: float = 60) -> Ended:
             done = os.waitpid(child, 0)
             break
         time.sleep(0.02)
-    logs = folder.parent / f".{folder.name}-log"
+    logs = _logs()
     out, err = (Path(f"{logs}.{name}").read_text(errors="replace") for name in ("out", "err"))
     return Ended(os.waitstatus_to_exitcode(done[1]), out, err)
+
+
+def _logs() -> Path:
+    """Where what a child says lands: not in its folder, whose disk may be full."""
+    return Path(tempfile.gettempdir()) / f"salcheck-faults-{os.getpid()}"
 
 
 def _be(

@@ -1,7 +1,9 @@
 """Pieces of work to be disturbed, and what is left of each when it is done."""
 
+import contextlib
 import functools
 import hashlib
+import lzma
 import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -47,7 +49,7 @@ class Work:
 
 def rows(folder: Path) -> dict[str, list[Any]]:
     """Every row of the folder's database by names, with the maps as they are in the cache."""
-    with sqlite3.connect(folder / "salcheck.db") as database:
+    with contextlib.closing(sqlite3.connect(folder / "salcheck.db")) as database:
         found = {name: sorted(map(repr, database.execute(sql))) for name, sql in VIEWS.items()}
         damaged = (
             database.execute("PRAGMA integrity_check").fetchall()
@@ -96,3 +98,19 @@ def pieces(made: Path) -> dict[str, Work]:
             files("net/*"),
         ),
     }
+
+
+OLD = Path(__file__).parents[1] / "assets" / "study_0001.db.xz"
+
+
+def old_database(folder: Path) -> None:
+    """The database of an older schema."""
+    (folder / "salcheck.db").write_bytes(lzma.decompress(OLD.read_bytes()))
+
+
+def stored(folder: Path) -> dict[str, Any]:
+    """Every table of the database and the report."""
+    with contextlib.closing(sqlite3.connect(folder / "salcheck.db")) as database:
+        names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        tables = {name: sorted(map(repr, database.execute(f'SELECT * FROM "{name}"'))) for name in names}
+    return {**tables, "report": (folder / "report.json").read_text(), "scratch": scratch(folder)}
