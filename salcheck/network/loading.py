@@ -17,6 +17,7 @@ from salcheck.errors import SalcheckError
 from salcheck.naming.words import unknown
 from salcheck.network.archs import ARCHS, Arch
 from salcheck.network.checkpoints import first_line, from_checkpoint, head_options
+from salcheck.network.config import HUB, LOCAL, NAME, built_from, check_entries, check_folder, try_out
 from salcheck.network.labels import labels_of
 from salcheck.network.layers import resolve_layer
 from salcheck.network.model import AMP, Model, weights_hash
@@ -41,9 +42,15 @@ def load_model(
     row = ARCHS[arch.lower()] if known else Arch(arch)
     net = _create(row, arch, checkpoint).eval().requires_grad_(False)
     net = net.to(where, memory_format=torch.channels_last)  # a tenth to a third faster, on CPUs as well
+    anywhere = row.model.startswith((LOCAL, *HUB))
+    if anywhere:
+        check_entries(net.pretrained_cfg, f"{NAME} of --arch '{arch}'")
     config = resolve_model_data_config(net)
     if config["input_size"][0] != 3:
         raise SalcheckError(f"'{arch}' reads {config['input_size'][0]} channels: salcheck feeds it RGB photographs")
+    transform = create_transform(**config, is_training=False)
+    if anywhere:
+        try_out(net, transform, config, f"{NAME} of --arch '{arch}'")
     return Model(
         net=net,
         arch=arch.lower() if known else arch,
@@ -53,7 +60,7 @@ def load_model(
         labels=labels_of(net),
         device=where,
         config=config,
-        transform=create_transform(**config, is_training=False),
+        transform=transform,
         amp=amp,
     )
 
@@ -74,6 +81,8 @@ def _create(row: Arch, arch: str, checkpoint: Path | None) -> Any:
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # some versions of timm would run code in .pth files
     model = row.model
     _known(model, arch, needs_weights=checkpoint is None)
+    if model.startswith(LOCAL):
+        check_folder(model)
     if checkpoint is None and row.published:
         raise SalcheckError(f"timm has no weights for '{arch}': add --checkpoint FILE, the {row.published}")
     try:
@@ -86,7 +95,7 @@ def _create(row: Arch, arch: str, checkpoint: Path | None) -> Any:
     except Exception as error:
         # timm, its hub client and the file readers raise all sorts, assertions too, on what they cannot get or fit.
         if model.startswith("local-dir:"):
-            raise SalcheckError(f"cannot load --arch '{arch}': {first_line(error)}") from error
+            raise SalcheckError(f"cannot load --arch '{arch}': {built_from(model)}{first_line(error)}") from error
         if isinstance(error, FileNotFoundError):
             raise SalcheckError(f"weights of '{arch}' are neither cached nor reachable: {OFFLINE_CHOICES}") from error
         raise SalcheckError(f"cannot load --arch '{arch}': {first_line(error)}; {OFFLINE_CHOICES}") from error

@@ -60,9 +60,10 @@ def start(folder: Path, command: Sequence[str], *, within: Callable[[], object] 
     """The same without waiting for it: the process's number. `ended` waits."""
     folder.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
+    logs = _logs()
     child = os.fork()
     if not child:
-        _be(folder, command, None, _logs(), None, within)
+        _be(folder, command, None, logs, None, within)
     return child
 
 
