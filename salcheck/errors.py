@@ -6,7 +6,13 @@ class SalcheckError(Exception):
 
     The command line prints the line and exits with 2. Beside it only what the system refuses (a full or broken disk, a
     file without the right to it) is caught, so a traceback always means a defect of salcheck.
+
+    reason: the line in a few words without the name of the file, the same for all files of which it is true.
     """
+
+    def __init__(self, line: str, reason: str = ""):
+        super().__init__(line)
+        self.reason = reason or line
 
 
 class Stopped(BaseException):

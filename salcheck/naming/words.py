@@ -18,5 +18,10 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> str:
 
 def one_line(text: object) -> str:
     """Text that nobody vouches for, on one line that any terminal shows as it is: no line ends, no control codes."""
-    line = " ".join(str(text).split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
+    return visible(" ".join(str(text).split()))
+
+
+def visible(text: str) -> str:
+    """Text in which nothing but line ends is obeyed by a terminal: other control codes are escaped."""
+    shown = (c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return "".join(shown)

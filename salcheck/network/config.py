@@ -111,9 +111,8 @@ def built_from(arch: str) -> str:
         entries["fixed_input_size"] = settings.get("fixed_input_size")
     except (OSError, ValueError, AttributeError):
         return ""
-    listed = ", ".join(
-        f"'{name}' {one_line(json.dumps(value))[:40]}" for name, value in entries.items() if value is not None
-    )
+    known = {name: value for name, value in entries.items() if value is not None}
+    listed = ", ".join(f"'{name}' {one_line(json.dumps(value))[:40]}" for name, value in known.items())
     return f"{NAME} ({listed}, 'pretrained_cfg') does not fit the network or its weights: "
 
 

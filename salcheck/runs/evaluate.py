@@ -13,6 +13,8 @@ from salcheck.runs.run import Run
 from salcheck.runs.shard import score_shard
 from salcheck.store.results import Store
 
+REASONS = 4  # that are told one by one
+
 
 def evaluate(run: Run, store: Store, cache: Path, progress: Callable[[int], None] = lambda stop: None) -> int:
     """Asks the run's question of all its images and stores every score; returns the run's id.
@@ -51,7 +53,9 @@ def summary(store: Store, run: Run, run_id: int) -> str:
         " HAVING COUNT(DISTINCT method_id) >= :methods ORDER BY n DESC",
         **{"run": run_id, "metric": run.question.metric, "blank": Kind.BLANK.value, "methods": len(run.methods)},
     )
-    left_out = "; ".join(f"{n} {Note(Kind(kind), note)}" for kind, note, n in notes.itertuples(index=False))
+    counted = [f"{n} {Note(Kind(kind), note)}" for kind, note, n in notes[:REASONS].itertuples(index=False)]
+    others = int(notes["n"][REASONS:].sum())
+    left_out = "; ".join([*counted, *([f"{others} for {len(notes) - REASONS} other reasons"] if others else [])])
     return (
         f"run {run_id}: {len(run.items)} images, {len(run.methods)} methods{f' ({left_out})' if left_out else ''}. "
         f"Next: salcheck report --run {run_id}"

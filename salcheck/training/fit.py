@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from salcheck.errors import SalcheckError
+from salcheck.naming.words import one_line
 from salcheck.store.cache import write_together
 from salcheck.store.provenance import code_of
 from salcheck.training.feed import MEAN, STD, Feed, to_batch
@@ -78,7 +79,8 @@ def train(
     seen = {} if lesson.count is None else {"training": accuracy(model, lesson.read, lesson.count)}
     report(", ".join(f"{name} {value:.4f}" for name, value in (held_out | seen).items()))
     if feed.unread:
-        report(f"{len(feed.unread)} pictures could not be read and were left out, the first: {feed.first_failure}")
+        first = one_line(feed.first_failure)
+        report(f"{len(feed.unread)} pictures could not be read and were left out, the first: {first}")
     call = f"salcheck.training.fit.train(out, {', '.join(f'{name}={value!r}' for name, value in called.items())})"
     record = {"call": call, **made_with, "held_out": held_out, **seen}
     record |= {"unread": len(feed.unread)} if feed.unread else {}

@@ -19,6 +19,7 @@ from salcheck.network.loading import load_model
 from salcheck.training.feed import Feed, _moved, _numbers, to_batch
 from salcheck.training.fit import _see_edges_only, accuracy, train
 from salcheck.training.lessons import lesson_of, shuffled
+from tests.makers import save_images
 
 LIMITS = {"scenes": 3e6, "puppets": 1.2e6}  # bytes
 
@@ -420,3 +421,19 @@ def test_class_folders_that_are_none(tmp_path, stripes):
     for name in ("train", "test"):
         (tmp_path / "split" / name).symlink_to(stripes, target_is_directory=True)
     refused("name the one of them to train on", "folder", data=tmp_path / "split")
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_counted(tmp_path):
+    data = save_images(tmp_path / "images", classes=2, side=32)
+    for name in ("0/0.png", "1/3.png"):
+        (data / name).write_bytes(b"no picture")
+    lines = []
+    train(tmp_path / "net", steps=3, batch_size=8, report=lines.append, dataset="folder", data=data)
+    assert any("could not be read and were left out" in line for line in lines)
+    assert json.loads((tmp_path / "net" / "config.json").read_text())["training"]["unread"] == 2
+
+
+@pytest.mark.parametrize("steps", range(1, 7))
+def test_any_number_of_steps_can_be_trained(tmp_path, quick, steps):
+    train(tmp_path, steps=steps, batch_size=2, report=lambda line: None)
+    assert not (tmp_path / "unfinished.pt").exists()
