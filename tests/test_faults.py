@@ -12,7 +12,6 @@ import pytest
 import safetensors.torch
 
 from salcheck.store.scratch import MARK, sweep
-from tests.calls import salcheck
 from tests.faults import child, work
 from tests.faults.kinds import KINDS, Workshop
 
@@ -89,17 +88,3 @@ def test_scratch_that_nobody_holds_is_removed_and_what_somebody_holds_is_not(tmp
         fcntl.flock(held, fcntl.LOCK_EX)
         sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{MARK}alive.npy", "whole.npy"]
-
-
-def test_a_pipe_is_never_waited_for(tmp_path):
-    os.mkfifo(tmp_path / "p.png")
-    for command in (
-        ["explain", "p.png", "--arch", "scenes"],
-        ["explain", "p.png", "--arch", "resnet", "--checkpoint", "p.png"],
-        ["report", "--db", "p.png"],
-        ["eval", "rq1", "--arch", "scenes", "--db", "p.png", "--n", "1"],
-        ["methods", "--plugin", "p.png"],
-    ):
-        done = salcheck(*command)
-        assert done.returncode in (1, 2), command
-        assert done.stderr.count("salcheck: ") == 1 and "Traceback" not in done.stderr, done.stderr

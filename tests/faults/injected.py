@@ -16,6 +16,7 @@ from sqlalchemy.engine.default import DefaultDialect
 DISK = ("open", "write", "fsync", "rename", "mkdir")
 SQL = ("statement", "commit")
 POINTS = (*DISK, *SQL)
+READ = "read"  # a file is opened to be read
 
 
 @dataclass
@@ -62,6 +63,9 @@ def inject(fault: Fault) -> None:
     """Lays the fault into this process, for good."""
     if fault.point in ("open", "write"):
         _into_open(fault)
+    elif fault.point == READ:
+        reads = lambda path, flags, *_: not flags & (os.O_WRONLY | os.O_RDWR) and fault.concerns(path)  # noqa: E731
+        os.open = _failing(fault, os.open, reads)
     elif fault.point in SQL:
         names = ("do_commit",) if fault.point == "commit" else ("do_execute", "do_executemany")
         for name in names:

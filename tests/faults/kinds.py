@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults import child, work
-from tests.faults.injected import POINTS, Fault
+from tests.faults.injected import POINTS, READ, Fault
 
 ALL = 10**6
 
@@ -39,7 +39,12 @@ class Trial:
 
 
 Kind = Callable[[Workshop], Iterator[Trial]]
-FEW = {"eval": (1, 3, 8, 21), "train": (1, 2, 3), "report": (2,), "explain": (2,)}  # which n the short form tries
+# Which n of which work the short form tries.
+FEW = {
+    "full": {"eval": (4,), "train": (2,), "report": (2,)},
+    "broken": {"eval": (6,)},
+    "killed": {"eval": (2, 9), "train": (3,)},
+}
 
 
 def full_disk(shop: Workshop) -> Iterator[Trial]:
@@ -49,7 +54,7 @@ def full_disk(shop: Workshop) -> Iterator[Trial]:
 
 def broken_disk(shop: Workshop) -> Iterator[Trial]:
     """The n-th of them alone fails with EIO."""
-    return _each_point(shop, "broken", few=("eval",))
+    return _each_point(shop, "broken")
 
 
 def killed(shop: Workshop) -> Iterator[Trial]:
@@ -57,13 +62,13 @@ def killed(shop: Workshop) -> Iterator[Trial]:
     return _each_point(shop, "killed")
 
 
-def _each_point(shop: Workshop, what: str, few: tuple[str, ...] = ("eval", "train", "report")) -> Iterator[Trial]:
+def _each_point(shop: Workshop, what: str) -> Iterator[Trial]:
     for name, piece in work.pieces(shop.made).items():
-        if shop.short and name not in few:
+        if shop.short and name not in FEW[what]:
             continue
         calm = piece.undisturbed(shop.folder("calm"))
         for point in POINTS:
-            for n in FEW[name] if shop.short else range(1, ALL):
+            for n in FEW[what][name] if shop.short else range(1, ALL):
                 folder = piece.fresh(shop.folder())
                 disturbed = child.run(folder, piece.command, Fault(point, n, what, folder))
                 if not disturbed.hit:
@@ -75,7 +80,7 @@ def killed_twice(shop: Workshop) -> Iterator[Trial]:
     """kill -9, the resume killed, and the resume of that resume."""
     piece = work.pieces(shop.made)["eval"]
     calm = piece.undisturbed(shop.folder("calm"))
-    for point in POINTS:
+    for point in ("write", "rename", "commit") if shop.short else POINTS:
         for n in (4,) if shop.short else range(1, ALL):
             folder = piece.fresh(shop.folder())
             if not child.run(folder, piece.command, Fault(point, n, "killed", folder)).hit:
@@ -105,7 +110,7 @@ def small_disk(shop: Workshop) -> Iterator[Trial]:
     piece, disk = work.pieces(shop.made)["eval"], shop.folder("disk")
     disk.mkdir(exist_ok=True)
     calm = piece.undisturbed(shop.folder("calm"))
-    for size in (120, 260, 400) if shop.short else range(40, 2000, 40):
+    for size in (120, 300) if shop.short else range(40, 2000, 40):
         if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "none", disk], check=False).returncode:
             return
         try:
@@ -126,7 +131,7 @@ def killed_migration(shop: Workshop) -> Iterator[Trial]:
     piece = work.Work("migration", command, work.stored, before=work.old_database)
     calm = piece.undisturbed(old)
     for point in ("statement", "commit"):
-        for n in (2, 40, 90) if shop.short else range(1, ALL):
+        for n in (1, 40) if shop.short else range(1, ALL):
             folder = piece.fresh(shop.folder())
             if not child.run(folder, command, Fault(point, n, "killed", folder)).hit:
                 break
@@ -139,7 +144,9 @@ def signals(shop: Workshop) -> Iterator[Trial]:
     commands = {name: (piece.command, piece) for name, piece in pieces.items()}
     commands |= {name: ([name], None) for name in ("methods", "questions", "demo")}
     commands["new"] = (["new", "method", "mine"], None)
-    moments = (0.3, 1.0) if shop.short else (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 3.0)
+    if shop.short:
+        commands = {name: commands[name] for name in ("eval", "train", "report", "methods")}
+    moments = (0.4,) if shop.short else (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 3.0)
     for name, (command, piece) in commands.items():
         calm = piece.undisturbed(shop.folder("calm")) if piece else None
         for sent in ((signal.SIGTERM,), (signal.SIGINT,), (signal.SIGINT, signal.SIGINT)):
@@ -178,6 +185,45 @@ def _stopped(ended: child.Ended, code: int) -> str:
     return "" if len(lines) == 1 and whole else f"not one line: {ended.err[-600:]}"
 
 
+def unreadable(shop: Workshop) -> Iterator[Trial]:
+    """The n-th time that an image is opened, the disk does not give it: a note, or a picture left out."""
+    pieces = work.pieces(shop.made)
+    for name in ("eval", "train"):
+        for n in (1, 25, 45) if shop.short else range(1, ALL):
+            folder = pieces[name].fresh(shop.folder())
+            fault = Fault(READ, n, "broken", shop.made / "images")
+            ended = child.run(folder, pieces[name].command, fault)
+            if not ended.hit:
+                break
+            went_on = "" if ended.code == 0 else f"one bad file ended it: {ended.err[-300:]}"
+            yield Trial(f"{name}, opened for the {n}. time", ended.sound() or went_on)
+
+
+def pipes(shop: Workshop) -> Iterator[Trial]:
+    """A pipe in the place of every file that is read."""
+    pieces = work.pieces(shop.made)
+    piece, folder = pieces["eval"], shop.folder()
+    ended = child.run(piece.fresh(folder), piece.command)
+    kept = [path for path in sorted((folder / "cache").rglob("*")) if path.is_file()]
+    for path in kept[:: max(1, len(kept) // 4)] if shop.short else kept:
+        path.unlink()
+        os.mkfifo(path)
+        command = [word.replace("rq1", "rq1:percent=20") for word in piece.command]  # of the same maps
+        ended = child.ended(child.start(folder, command))
+        yield Trial(f"eval, {path.relative_to(folder)}", ended.sound() or ("" if ended.code == 0 else "it waits"))
+        path.unlink()
+    os.mkfifo(pieces["explain"].fresh(folder) / "pipe")
+    for command in (
+        ["explain", "pipe", "--arch", "scenes"],
+        ["explain", "pipe", "--arch", "resnet", "--checkpoint", "pipe"],
+        ["report", "--db", "pipe"],
+        ["eval", "rq1", "--arch", "scenes", "--db", "pipe"],
+        ["methods", "--plugin", "pipe"],
+    ):
+        ended = child.ended(child.start(folder, command))
+        yield Trial(" ".join(command), "" if ended.code in (1, 2) and "Traceback" not in ended.err else repr(ended))
+
+
 KINDS: dict[str, Kind] = {
     "full-disk": full_disk,
     "broken-disk": broken_disk,
@@ -186,4 +232,6 @@ KINDS: dict[str, Kind] = {
     "killed-twice": killed_twice,
     "killed-migration": killed_migration,
     "signals": signals,
+    "unreadable": unreadable,
+    "pipes": pipes,
 }
