@@ -73,7 +73,8 @@ class Output:
             files += [self._draw_sheet(explained, stem)] if any(m.implied for m in self._methods) else []
             files += [self._store(explained, stem)] if self._raw is not None else []
         except OSError as error:
-            raise SalcheckError(f"cannot write pictures: {error}; name another folder with --out or --raw") from error
+            why = error.strerror or error
+            raise SalcheckError(f"cannot write pictures: {why}; name another folder with --out or --raw") from error
         if self._json:
             self._records.append(self._record(explained, files))
         else:

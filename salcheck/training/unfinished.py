@@ -26,13 +26,17 @@ class Unfinished:
         try:
             with open_file(self._folder / NAME) as file:
                 kept = torch.load(file, map_location="cpu", weights_only=True)
-            if kept["identity"] != self._identity:
-                return 0
-            for name, part in parts.items():
-                part.load_state_dict(kept[name])
+            own = kept["identity"] == self._identity
         except Exception:  # absent, torn or foreign: unpicklers raise anything
             return 0
-        self._kept = int(kept["step"])
+        if not own:
+            return 0
+        try:
+            for name, part in parts.items():
+                part.load_state_dict(kept[name])
+            self._kept = int(kept["step"])
+        except Exception as error:  # some parts may be changed by now: nothing can be made of them
+            raise SalcheckError(f"'{self._folder / NAME}' is damaged: delete it, and training begins anew") from error
         return self._kept
 
     def keep(self, step: int, parts: Mapping[str, Any]) -> None:
