@@ -24,6 +24,7 @@ def shop(tmp_path_factory):
 
 
 @needs_forks
+@pytest.mark.timeout(900)  # where other work keeps the processors busy
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_lost(shop, kind):
     """One line says what happened, and the same command then leaves what an undisturbed one leaves."""
