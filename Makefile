@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHARED ?= ../shared
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast mutants sweep bench docs lint format scenes puppets wheel clean
+.PHONY: help demo test test-fast mutants sweep faults bench docs lint format scenes puppets wheel clean
 
 help:  ## List these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ mutants: $(BIN)/.installed  ## Is every small error in a formula noticed? 30 min
 
 sweep: $(BIN)/.installed  ## Is every family of timm cut well? 15 minutes; FAMILIES="levit resnet18" for less
 	$(BIN)/python -m tests.network.sweep $(FAMILIES)
+
+faults: $(BIN)/.installed  ## Full disks, kill -9, broken files: is anything lost? An hour; KINDS="killed signals" for less
+	$(BIN)/python -m tests.faults $(KINDS)
 
 bench: $(BIN)/.installed  ## Speed, memory, peers, planted truth: 50 minutes (needs real weights and photographs)
 	$(BIN)/python -m tests.benchmarks.bench_rq1 --shared $(SHARED)

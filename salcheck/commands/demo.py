@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+STOPPED = "`demo` goes on where it was when it is called again"
+
 
 def command(
     out: Annotated[Path, typer.Option(help="Folder for everything it makes.", metavar="DIR")] = Path("salcheck-demo"),

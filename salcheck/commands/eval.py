@@ -17,6 +17,7 @@ ASKED = (
     f"One or more of {', '.join(names())}; rq2:fill=blur,percent=5+50 sets parameters. "
     "What they ask and what can be set: salcheck questions."
 )
+STOPPED = "`eval` goes on where it was when it is called again"
 
 
 @takes_model

@@ -8,6 +8,8 @@ import typer
 from salcheck.commands._model import ModelOptions, takes_model
 from salcheck.commands._options import BatchSize, Bits, Methods, Plugins, Reference, Seed
 
+STOPPED = "what is said to be written is there and whole"
+
 
 @takes_model
 def command(

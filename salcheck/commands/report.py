@@ -10,6 +10,8 @@ from salcheck.commands._options import Db, Plugins, numbers
 from salcheck.errors import SalcheckError
 from salcheck.naming import registry
 
+STOPPED = "nothing is lost, and a file that was being written is as it was before"
+
 
 def command(
     format: Annotated[

@@ -9,6 +9,8 @@ from salcheck.commands._model import Device
 from salcheck.commands._options import Seed, number
 from salcheck.naming import registry
 
+STOPPED = "`train` goes on from what it kept last, every 100 steps, when it is called again"
+
 
 def command(
     dataset: Annotated[

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from salcheck.datasets import Dataset, Item
 from salcheck.datasets._images import DAMAGED, FORMATS, MAX_PIXELS
 from salcheck.errors import SalcheckError
+from salcheck.naming.files import open_file, read_file
 from salcheck.naming.words import one_line
 
 Corners = tuple[float, float, float, float]  # x0, y0, x1, y1
@@ -71,7 +72,7 @@ class Picture:
 def picture_of(path: Path) -> Picture:
     """Size and orientation by an image's header; raises SalcheckError where it cannot be read."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with open_file(path) as file, Image.open(file, formats=FORMATS) as image:
             return Picture(path, image.size, TURNS.get(image.getexif().get(ORIENTATION, 1), (False, False, False)))
     except (*DAMAGED, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise SalcheckError(f"image '{path}' cannot be read ({one_line(error)}): save or fetch it again") from error
@@ -83,7 +84,7 @@ def read_indices(path: Path, picture: Picture) -> NDArray[np.uint8]:
     Raises SalcheckError where it is damaged, has colours in place of numbers, or is of another size.
     """
     try:
-        with Image.open(path, formats=("PNG",)) as image:
+        with open_file(path) as file, Image.open(file, formats=("PNG",)) as image:
             if image.size != picture.size or image.width * image.height > MAX_PIXELS:
                 raise SalcheckError(f"'{path}' is {_by(image.size)} pixels and its picture {_by(picture.size)}")
             if image.mode not in ("P", "L"):
@@ -96,7 +97,7 @@ def read_indices(path: Path, picture: Picture) -> NDArray[np.uint8]:
 def read_text(path: Path) -> str:
     """A text file's content; raises SalcheckError where it is missing or no UTF-8."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_file(path).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise SalcheckError(f"cannot read '{path}': {one_line(error)}") from error
 
@@ -123,6 +124,23 @@ def require_paths(root: Path, names: Sequence[str], layout: str) -> None:
     missing = [name for name in names if not (root / name).exists()]
     if missing:
         raise SalcheckError(f"'{root}' has no {', '.join(missing)}: give a folder laid out as {layout}")
+
+
+def faulty(dataset: Dataset, faults: Mapping[str, str]) -> Dataset:
+    """The dataset where images, by their keys, have an annotation that cannot be used: reading one says why. Raises
+    SalcheckError where no image has one that can.
+    """
+    if not faults:
+        return dataset
+    if all(item.key in faults for item in dataset.items):
+        raise SalcheckError(next(iter(faults.values())))
+
+    def read(item: Item) -> Image.Image:
+        if item.key in faults:
+            raise SalcheckError(faults[item.key])
+        return dataset.read(item)
+
+    return dataclasses.replace(dataset, read=read)
 
 
 def paths(dataset: Dataset) -> dict[str, Path]:

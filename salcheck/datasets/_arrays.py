@@ -14,6 +14,7 @@ from salcheck.datasets import Dataset, Item, portable
 from salcheck.datasets._files import require_folder
 from salcheck.datasets._images import DAMAGED
 from salcheck.errors import SalcheckError
+from salcheck.naming.files import open_file
 from salcheck.naming.words import one_line
 
 MAX_BYTES = 2**30  # of one array or file, six times CIFAR-100's training images: more is a bomb
@@ -80,7 +81,7 @@ def read_npz(path: Path, *names: str) -> list[NDArray]:
     for one that lacks a name, and for arrays of more than MAX_BYTES.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open_file(path) as file, np.load(file, allow_pickle=False) as archive:
             sizes = {entry.filename.removesuffix(".npy"): entry.file_size for entry in archive.zip.infolist()}
             missing = [name for name in names if name not in sizes]
             if missing:

@@ -2,16 +2,18 @@
 
 import csv
 import dataclasses
+import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from salcheck.datasets import Dataset, Item, Labels, Region
-from salcheck.datasets._annotated import annotated
+from salcheck.datasets._annotated import annotated, faulty
 from salcheck.datasets._dicom import read_dicom
 from salcheck.datasets._files import file_dataset
 from salcheck.errors import SalcheckError
+from salcheck.naming.files import read_file
 from salcheck.naming.words import one_line
 
 HEALTHY = ("healthy", "normal", "0_normal", "no finding", "negative")
@@ -19,14 +21,14 @@ FINDING = ("finding", "abnormal", "1_abnormal", "positive")
 
 
 def read_table(path: Path, *columns: str) -> list[list[str]]:
-    """The cells of these columns, row by row, without the spaces around them.
+    """The cells of these columns, row by row, without the spaces around them; empty ones where a row ends too early.
 
-    Raises SalcheckError where the file is no table of text, lacks a column, or has a row that ends too early.
+    Raises SalcheckError where the file is no table of text or lacks a column.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(lines)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        lines = io.StringIO(read_file(path).decode("utf-8-sig", "backslashreplace"), newline="")
+        rows = [[cell.strip() for cell in row] for row in csv.reader(lines)]
+    except (OSError, csv.Error) as error:
         raise SalcheckError(
             f"cannot read '{path}' ({one_line(error)}): a table of {', '.join(columns)} is expected"
         ) from error
@@ -35,10 +37,7 @@ def read_table(path: Path, *columns: str) -> list[list[str]]:
     if missing:
         raise SalcheckError(f"'{path}' has no column {', '.join(missing)}: it needs {', '.join(columns)}")
     places = [header.index(column) for column in columns]
-    short = [number for number, row in enumerate(rows, 1) if row and len(row) <= max(places)]
-    if short:
-        raise SalcheckError(f"row {short[0]} of '{path}' is too short: it needs {', '.join(columns)}")
-    return [[row[place] for place in places] for row in rows[1:] if row]
+    return [[row[place] if place < len(row) else "" for place in places] for row in rows[1:] if row]
 
 
 def corners(cells: Sequence[str], path: Path) -> tuple[float, float, float, float]:
@@ -83,19 +82,23 @@ def dicom_dataset(
     marks: Mapping[str, Sequence[Any]],
     classes: tuple[int | None, int],
     regions: Callable[[Path], Sequence[Region]],
+    faults: Mapping[str, str],
 ) -> Dataset:
     """DICOM files with what was marked in them, `marks[stem]`; others are left out.
 
-    An item's label is the second of `classes` where there are marks and the first where there are none.
+    An item's label is the second of `classes` where there are marks and the first where there are none. faults: why
+    what was marked cannot be used; such a file cannot be read.
     """
     chosen = [path for path in sorted(files) if path.stem in marks]
     known = {path: classes[1] if marks[path.stem] else classes[0] for path in chosen}
+    known |= {path: None for path in chosen if path.stem in faults}
     dataset = file_dataset(name, root, [(path, () if one is None else (one,)) for path, one in known.items()])
     of = {item.key: path for item in dataset.items if (path := dataset.path(item)) is not None}
 
     def note(item: Item) -> bytes:
         return repr(marks[of[item.key].stem]).encode()
 
-    return dataclasses.replace(
+    located = dataclasses.replace(
         annotated(dataset, note), read=lambda item: read_dicom(of[item.key]), regions=lambda item: regions(of[item.key])
     )
+    return faulty(located, {key: faults[path.stem] for key, path in of.items() if path.stem in faults})

@@ -19,6 +19,7 @@ from PIL import Image
 
 from salcheck.datasets._images import DAMAGED, MAX_ASPECT, MAX_PIXELS
 from salcheck.errors import SalcheckError
+from salcheck.naming.files import open_file
 from salcheck.naming.words import one_line
 
 HEADER = [
@@ -65,13 +66,15 @@ def _in_one_line(path: Path) -> Iterator[None]:
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
     try:
+        open_file(path).close()  # pydicom would wait at a pipe for ever
         yield
     except InvalidDicomError as error:
-        raise SalcheckError(f"'{path}' is no DICOM file: fetch it again") from error
+        raise SalcheckError(f"'{path}' is no DICOM file: fetch it again", "no DICOM file") from error
     except (*DAMAGED, RuntimeError, BytesLengthException, Image.DecompressionBombError) as error:
         if missing := getattr(error, "strerror", None):
-            raise SalcheckError(f"cannot read DICOM file '{path}': {missing}") from error
-        raise SalcheckError(f"DICOM file '{path}' is damaged ({one_line(error)[:300]}): fetch it again") from error
+            raise SalcheckError(f"cannot read DICOM file '{path}': {missing}", f"cannot be read: {missing}") from error
+        said = f"DICOM file '{path}' is damaged ({one_line(error)[:300]}): fetch it again"
+        raise SalcheckError(said, "damaged") from error
 
 
 def _header(path: Path) -> Any:

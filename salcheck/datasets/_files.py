@@ -14,6 +14,7 @@ from salcheck.datasets import Dataset, Item, portable
 from salcheck.datasets._depth import Depth, depth_of, stated
 from salcheck.datasets._images import SUFFIXES, deep_range, read_image
 from salcheck.errors import SalcheckError
+from salcheck.naming.files import open_file
 
 PIECE = 4096  # bytes
 DEEP = {".png", ".tif", ".tiff"}  # suffixes of files that can be deep and do not say how deep
@@ -22,16 +23,32 @@ SOME = 64  # deep files whose values decide how many bits all of them have
 
 
 def images_below(root: Path) -> list[Path]:
-    """Image files below `root` at any depth by their suffix, sorted; hidden ones are left out, links followed."""
+    """Image files below `root` at any depth by their suffix, sorted; hidden ones are left out, links followed. One that
+    cannot be read is among them; raises SalcheckError for a folder that cannot be listed, whose images nobody knows.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise SalcheckError(f"cannot list the folder '{error.filename}': {error.strerror}") from error
+
     found: list[Path] = []
+    if not root.is_dir():
+        return found
     seen: set[str] = set()
-    for place, folders, files in os.walk(root, followlinks=True):
+    for place, folders, files in os.walk(root, onerror=refuse, followlinks=True):
         real = os.path.realpath(place)
         # A link may lead back to where it lies.
         folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
         found += [] if real in seen else [Path(place, name) for name in files if not name.startswith(".")]
         seen.add(real)
-    return sorted(path for path in found if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(path for path in found if path.suffix.lower() in SUFFIXES and _may_be_file(path))
+
+
+def _may_be_file(path: Path) -> bool:
+    """Also where the disk does not say."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
 
 
 def require_folder(root: Path | None, layout: str) -> Path:
@@ -115,10 +132,11 @@ def _ranges(places: Iterable[Path]) -> Iterator[tuple[int, int]]:
 
 
 def fingerprint(path: Path) -> str:
-    """Size and checksum of three pieces of a file; only the size where it may not be read."""
-    size = path.stat().st_size
-    checksum = 0
-    with contextlib.suppress(OSError), path.open("rb") as file:
+    """Size and checksum of three pieces of a file, as far as it can be read."""
+    size = checksum = 0
+    with contextlib.suppress(OSError):
+        size = path.stat().st_size
+    with contextlib.suppress(OSError), open_file(path) as file:
         for start in (0, size // 2, max(0, size - PIECE)):
             file.seek(start)
             checksum = zlib.crc32(file.read(PIECE), checksum)

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from salcheck.datasets._depth import Depth, depth_of, is_deep, is_deep_colour, to_eight_bits
 from salcheck.errors import SalcheckError
+from salcheck.naming.files import open_file
 
 T = TypeVar("T")
 
@@ -57,30 +58,35 @@ def deep_range(path: Path) -> tuple[int, int] | None:
 
 def _open(path: Path, use: Callable[[Image.Image], T]) -> T:
     try:
-        file = path.open("rb")
+        file = open_file(path)
     except IsADirectoryError as error:
         raise SalcheckError(
-            f"'{path}' is a folder: name an image file (a whole folder goes to `eval --data`)"
+            f"'{path}' is a folder: name an image file (a whole folder goes to `eval --data`)",
+            "a folder and no image",
         ) from error
     except OSError as error:
-        raise SalcheckError(f"cannot read image '{path}': {error.strerror or error}") from error
+        why = error.strerror or error
+        raise SalcheckError(f"cannot read image '{path}': {why}", f"cannot be read: {why}") from error
     try:
         with file, Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise SalcheckError(_too_large(path, f"{image.width}x{image.height} pixels"))
+                raise _too_large(path, f"{image.width}x{image.height} pixels")
             if max(image.size) > MAX_ASPECT * min(image.size):
-                raise SalcheckError(f"image '{path}' is too thin ({image.width}x{image.height} pixels): crop it")
+                thin = f"image '{path}' is too thin ({image.width}x{image.height} pixels): crop it"
+                raise SalcheckError(thin, "too thin")
             return use(image)
     except Image.DecompressionBombError as error:
-        raise SalcheckError(_too_large(path, "a decompression bomb by its header")) from error
+        raise _too_large(path, "a decompression bomb by its header") from error
     except UnidentifiedImageError as error:
-        raise SalcheckError(f"'{path}' is no image that can be read: give {', '.join(FORMATS)}") from error
+        given = f"'{path}' is no image that can be read: give {', '.join(FORMATS)}"
+        raise SalcheckError(given, "no image that can be read") from error
     except DAMAGED as error:
-        raise SalcheckError(f"image '{path}' is damaged ({error}): save or fetch it again") from error
+        raise SalcheckError(f"image '{path}' is damaged ({error}): save or fetch it again", "damaged") from error
 
 
-def _too_large(path: Path, what: str) -> str:
-    return f"image '{path}' is too large ({what}; the limit is {MAX_PIXELS}): make it smaller first"
+def _too_large(path: Path, what: str) -> SalcheckError:
+    line = f"image '{path}' is too large ({what}; the limit is {MAX_PIXELS}): make it smaller first"
+    return SalcheckError(line, "too large")
 
 
 def _to_rgb(image: Image.Image, depth: Depth | None) -> Image.Image:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from salcheck.datasets._arrays import MAX_BYTES
 from salcheck.datasets._images import DAMAGED
 from salcheck.errors import SalcheckError
+from salcheck.naming.files import read_file
 from salcheck.naming.words import one_line
 
 CONTAINERS = "EMPTY_DICT EMPTY_LIST EMPTY_TUPLE DICT LIST TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS"
@@ -62,7 +63,7 @@ def read_pickle(path: Path, *names: str) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"it is larger than {MAX_BYTES} bytes")
-        data = path.read_bytes()
+        data = read_file(path)
         _check(data)
         content = _Reader(io.BytesIO(data), encoding="bytes").load()
     except (*DAMAGED, RuntimeError, pickle.UnpicklingError) as error:

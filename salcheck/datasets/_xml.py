@@ -9,6 +9,7 @@ from xml.parsers import expat
 
 from salcheck.datasets._annotated import Corners
 from salcheck.errors import SalcheckError
+from salcheck.naming.files import read_file
 from salcheck.naming.words import one_line
 
 MAX_BYTES = 1_000_000  # published ones have up to 30,000
@@ -49,8 +50,7 @@ def read_annotation(path: Path) -> Annotation:
 def read_bytes(path: Path) -> bytes:
     """The bytes of an XML file; raises SalcheckError where it is missing or too large."""
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
+        text = read_file(path, MAX_BYTES + 1)
     except OSError as error:
         raise SalcheckError(f"cannot read '{path}': {one_line(error.strerror or error)}") from error
     if len(text) > MAX_BYTES:

@@ -23,6 +23,7 @@ from salcheck.datasets._annotated import (
     annotated,
     below,
     by_area,
+    faulty,
     known_classes,
     paths,
     picture_of,
@@ -31,6 +32,7 @@ from salcheck.datasets._annotated import (
 from salcheck.datasets._files import file_dataset, require_folder
 from salcheck.datasets._masks import from_polygon, from_runs, uncompressed
 from salcheck.errors import SalcheckError
+from salcheck.naming.files import read_file
 from salcheck.naming.words import one_line
 
 TABLE = "instances_val2017.json"
@@ -58,9 +60,16 @@ def open_dataset(root: Path | None, labels: Labels, seed: int) -> Dataset:
     known = {number: index[name] for number, name in names.items()}
     images = _images(data, folder, known)
     require_images([one.path for one in images], TABLE)
-    dataset = file_dataset("coco", root, [(one.path, _labels(one, known)) for one in images])
+    labels_of, faults = {}, {}
+    for one in images:
+        try:
+            labels_of[one.path] = _labels(one, known)
+        except SalcheckError as error:
+            labels_of[one.path], faults[one.path] = (), str(error)
+    dataset = file_dataset("coco", root, list(labels_of.items()))
     by_path = {one.path: one for one in images}
     by_key = {key: by_path[path] for key, path in paths(dataset).items()}
+    dataset = faulty(dataset, {key: faults[one.path] for key, one in by_key.items() if one.path in faults})
 
     def regions(item: Item) -> Sequence[Region]:
         image = by_key[item.key]
@@ -85,7 +94,7 @@ def _first(root: Path, names: Sequence[str]) -> Path:
 
 def _read(table: Path) -> Any:
     try:
-        return json.loads(table.read_bytes())
+        return json.loads(read_file(table))
     except (OSError, ValueError, RecursionError) as error:
         raise SalcheckError(f"cannot read '{table}' ({one_line(error)[:80]}): fetch it again") from error
 
@@ -113,14 +122,17 @@ def _images(data: Any, folder: Path, known: dict[int, int]) -> list[_Image]:
         path = below(folder, _get(one, "file_name", str), TABLE)
         found[_get(one, "id", int)] = _Image(path, (_get(one, "width", int), _get(one, "height", int)), [])
     for one in _entries(data, "annotations"):
-        image, category = _get(one, "image_id", int), _get(one, "category_id", int)
-        if image not in found or category not in known:
-            raise SalcheckError(f"{TABLE} has an annotation of image {image} and category {category}: it lists no such")
+        image = _get(one, "image_id", int)
+        if image not in found:
+            raise SalcheckError(f"{TABLE} has an annotation of image {image}: it lists no such image")
         found[image].objects.append(one)
     return list(found.values())
 
 
 def _labels(image: _Image, known: dict[int, int]) -> tuple[int, ...]:
+    strange = [one.get("category_id") for one in image.objects if _get(one, "category_id", int) not in known]
+    if strange:
+        raise SalcheckError(f"{TABLE} has an annotation of category {strange[0]}: it lists no such category")
     areas = [_numbers([_get(one, "area", (int, float))], 1, f"{TABLE}, area")[0] for one in image.objects]
     return by_area([(known[one["category_id"]], area) for one, area in zip(image.objects, areas, strict=True)])
 

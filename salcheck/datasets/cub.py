@@ -11,7 +11,7 @@ y + 0.5, is given.
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from salcheck.datasets import Dataset, Item, Labels, Parts, Region
 from salcheck.datasets._annotated import (
     annotated,
     below,
+    faulty,
     paths,
     picture_of,
     read_text,
@@ -82,26 +83,37 @@ def open_dataset(root: Path | None, labels: Labels, seed: int) -> Dataset:
     names, files = _names(root / "classes.txt"), _names(root / "images.txt")
     training = _choices(root / "train_test_split.txt", len(files), (0, 1))
     classes = _choices(root / "image_class_labels.txt", len(files), (1, len(names)))
-    tests = [i for i in range(len(files)) if not training[i]]
-    known = _known(names, {classes[i] - 1 for i in tests}, labels)
+    tests = [i for i in range(len(files)) if training[i] != 1]
+    known = _known(names, {number - 1 for i in tests if (number := classes[i])}, labels)
     rows = {below(root / "images", files[i], "images.txt"): i for i in tests}
     require_images(list(rows), "images.txt")
     boxes, parts = _numbered(root / "bounding_boxes.txt", len(files), 5)[:, 1:], _parts(root, len(files))
     differences = _differences(root, [known.get(i) for i in range(len(names))], len(labels))
-    dataset = file_dataset("cub", root, [(path, (known[classes[i] - 1],)) for path, i in rows.items()])
+    label_of = {path: (known[number - 1],) if (number := classes[i]) else () for path, i in rows.items()}
+    dataset = file_dataset("cub", root, label_of.items())
     marked = {key: _Marked(path, boxes[rows[path]], parts[rows[path]]) for key, path in paths(dataset).items()}
-    return _annotated(dataset, marked, differences)
+    faults = {
+        key: f"{name} has no sound row for {one.path.name}"
+        for name, values in (("image_class_labels.txt", classes), ("train_test_split.txt", training))
+        for key, one in marked.items()
+        if values[rows[one.path]] is None
+    }
+    return faulty(_annotated(dataset, marked, differences), faults)
 
 
 def _annotated(dataset: Dataset, marked: dict[str, _Marked], differences: Array) -> Dataset:
     def regions(item: Item) -> list[Region]:
         one = marked[item.key]
+        if not np.isfinite(one.box).all():
+            raise SalcheckError(f"bounding_boxes.txt has no sound row for {item.key}")
         x, y, width, height = one.box.tolist()
         box = picture_of(one.path).box((x, y, x + width, y + height), f"bounding_boxes.txt, {item.key}")
         return [Region(item.labels[0], box)]
 
     def of(item: Item) -> Array:
         one = marked[item.key]
+        if not np.isfinite(one.parts).all():
+            raise SalcheckError(f"part_locs.txt has no sound row for each part of {item.key}")
         visible = one.parts[:, 2:]
         return np.hstack([picture_of(one.path).points(one.parts[:, :2] + 0.5), visible]) * visible
 
@@ -187,14 +199,16 @@ def _parts(root: Path, images: int) -> Array:
     if names != list(GROUPS):
         raise SalcheckError(f"'{root / 'parts' / 'parts.txt'}' has other parts than CUB's: {', '.join(GROUPS)}")
     path = root / "parts" / "part_locs.txt"
-    table = _table(path, images * len(names), 5)
-    table = table[np.lexsort((table[:, 1], table[:, 0]))].reshape(images, len(names), 5)
-    image, part = np.arange(1, images + 1)[:, None], np.arange(1, len(names) + 1)
-    if (table[..., 0] != image).any() or (table[..., 1] != part).any() or not np.isin(table[..., 4], (0, 1)).all():
+    table = np.full((images, len(names), 3), np.nan)
+    for image, part, *where in _rows(path, 5):
+        if image in range(1, images + 1) and part in range(1, len(names) + 1) and where[2] in (0, 1):
+            place = int(image) - 1, int(part) - 1
+            table[place] = where if np.isnan(table[place]).all() else np.inf  # twice is as bad as never
+    if not np.isfinite(table).any():
         raise SalcheckError(
             f"'{path}' does not have '<image> <part> <x> <y> <0 or 1>' once for each part of each image"
         )
-    return table[..., 2:]
+    return table
 
 
 def _names(path: Path) -> list[str]:
@@ -208,22 +222,38 @@ def _names(path: Path) -> list[str]:
     return [words[1].strip() for words in lines]
 
 
-def _choices(path: Path, count: int, least_most: tuple[int, int]) -> list[int]:
-    """The whole number, from the least to the most, of each of `count` images."""
+def _choices(path: Path, count: int, least_most: tuple[int, int]) -> list[int | None]:
+    """The whole number, from the least to the most, of each of `count` images; None where it has no sound row."""
     values = _numbered(path, count, 2)[:, 1]
     least, most = least_most
-    if not np.isin(values, np.arange(least, most + 1)).all():
+    sound = np.isin(values, np.arange(least, most + 1))
+    if not sound.any():
         raise SalcheckError(f"'{path}' has other values than {least} to {most}")
-    return [int(value) for value in values]
+    return [int(value) if fits else None for value, fits in zip(values, sound, strict=True)]
 
 
 def _numbered(path: Path, count: int, columns: int) -> Array:
-    """A table (count, columns) sorted by its first column, which numbers the rows 1, 2, ..."""
-    table = _table(path, count, columns)
-    table = table[table[:, 0].argsort()]
-    if (table[:, 0] != np.arange(1, count + 1)).any():
+    """A table (count, columns) whose first column numbers the rows 1, 2, ...; NaN for an image without a sound row."""
+    table = np.full((count, columns), np.nan)
+    for row in _rows(path, columns):
+        if row[0] in range(1, count + 1):
+            place = int(row[0]) - 1
+            table[place] = row if np.isnan(table[place]).all() else np.inf  # twice is as bad as never
+    table[~np.isfinite(table).all(1)] = np.nan
+    if np.isnan(table).all():
         raise SalcheckError(f"'{path}' does not have each of the images 1 to {count} once")
     return table
+
+
+def _rows(path: Path, columns: int) -> Iterator[list[float]]:
+    """The lines that are so many finite numbers."""
+    for line in read_text(path).splitlines():
+        try:
+            row = [float(word) for word in line.split()]
+        except ValueError:
+            continue
+        if len(row) == columns and np.isfinite(row).all():
+            yield row
 
 
 def _table(path: Path, rows: int, columns: int) -> Array:

@@ -15,6 +15,7 @@ pixels from 0 and a box's last pixel belongs to it: of 777 boxes in 500 images 7
 
 import csv
 import dataclasses
+import io
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -23,10 +24,11 @@ from pathlib import Path
 
 from salcheck.datasets import Dataset, Item, Labels, Region
 from salcheck.datasets import folder as class_folders
-from salcheck.datasets._annotated import Corners, Picture, annotated, paths, picture_of, read_text
+from salcheck.datasets._annotated import Corners, Picture, annotated, faulty, paths, picture_of, read_text
 from salcheck.datasets._files import file_dataset, images_below, require_folder
 from salcheck.datasets._xml import read_annotation, read_bytes
 from salcheck.errors import SalcheckError
+from salcheck.naming.files import read_file
 from salcheck.naming.words import one_line
 
 SOLUTION = "LOC_val_solution.csv"
@@ -55,14 +57,14 @@ def open_dataset(root: Path | None, labels: Labels, seed: int) -> Dataset:
     root = require_folder(root, LAYOUT)
     if (root / SOLUTION).is_file():
         rows = _rows(root / SOLUTION)
-        wnids = {name: row.split()[0] for name, row in rows.items()}
+        wnids = {name: (row.split() or [""])[0] for name, row in rows.items()}
         dataset = _flat(root, wnids, labels, SOLUTION)
         return _located(dataset, labels, partial(_from_row, rows), lambda stem: rows[stem].encode())
     dataset = _flat(root, _devkit(root / DEVKIT), labels, TRUTH) if (root / DEVKIT).is_dir() else _folders(root, labels)
     files = _xml_files(root)
     if not files:
         return dataset
-    return _located(dataset, labels, partial(_from_xml, files), lambda s: read_bytes(files[s]) if s in files else b"")
+    return _located(dataset, labels, partial(_from_xml, files), partial(_xml_bytes, files))
 
 
 def _folders(root: Path, labels: Labels) -> Dataset:
@@ -75,15 +77,18 @@ def _folders(root: Path, labels: Labels) -> Dataset:
 
 
 def _flat(root: Path, wnids: dict[str, str], labels: Labels, table: str) -> Dataset:
-    known = {wnid: labels.index(wnid) for wnid in set(wnids.values())}
+    known = {wnid: labels.index(wnid) for wnid in set(wnids.values()) - {""}}
     strange = sorted(wnid for wnid, index in known.items() if index is None)
     if strange:
         raise SalcheckError(f"{table} names classes that the model does not have: {one_line(', '.join(strange[:5]))}")
     images = next(filter(None, (images_below(root / place) for place in (*IMAGES, "."))), [])
-    files = [(path, known[wnids[path.stem]]) for path in images if path.stem in wnids]
+    files = [path for path in images if path.stem in wnids]
     if images and not files:
         raise SalcheckError(f"{table} names none of the {len(images)} images in '{root}' (first: {images[0].name})")
-    return file_dataset("imagenet", root, [(path, (index,)) for path, index in files if index is not None])
+    of = {path: known.get(wnids[path.stem]) for path in files}
+    dataset = file_dataset("imagenet", root, [(path, () if u is None else (u,)) for path, u in of.items()])
+    lacking = {key: path.name for key, path in paths(dataset).items() if not wnids[path.stem]}
+    return faulty(dataset, {key: f"{table} has no known class for {name}" for key, name in lacking.items()})
 
 
 def _located(dataset: Dataset, labels: Labels, objects: Objects, note: Callable[[str], bytes]) -> Dataset:
@@ -104,16 +109,12 @@ def _located(dataset: Dataset, labels: Labels, objects: Objects, note: Callable[
 
 def _rows(table: Path) -> dict[str, str]:
     try:
-        with table.open(newline="", encoding="utf-8-sig") as lines:
-            rows = {row["ImageId"]: row["PredictionString"] for row in csv.DictReader(lines)}
-        empty = [name for name, row in rows.items() if not row.split()]
-    except (OSError, KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
+        lines = io.StringIO(read_file(table).decode("utf-8-sig", "backslashreplace"), newline="")
+        return {row["ImageId"] or "": row["PredictionString"] or "" for row in csv.DictReader(lines)}
+    except (OSError, KeyError, csv.Error) as error:
         raise SalcheckError(
             f"cannot read '{table}' ({error}): it needs the columns ImageId and PredictionString"
         ) from error
-    if empty:
-        raise SalcheckError(f"'{table}' has no PredictionString for {one_line(empty[0])}: it starts with a wnid")
-    return rows
 
 
 def _from_row(rows: dict[str, str], picture: Picture) -> list[tuple[str, Corners]]:
@@ -139,6 +140,14 @@ def _from_xml(files: dict[str, Path], picture: Picture) -> Sequence[tuple[str, C
     return annotation.objects
 
 
+def _xml_bytes(files: dict[str, Path], stem: str) -> bytes:
+    """The annotation of an image of this name, nothing where there is none; what is wrong where it is broken."""
+    try:
+        return read_bytes(files[stem]) if stem in files else b""
+    except SalcheckError as error:
+        return str(error).encode()
+
+
 def _xml_files(root: Path) -> dict[str, Path]:
     """XML files by the names of their images, of the first folder that has any."""
     for place in XML:
@@ -152,13 +161,13 @@ def _devkit(folder: Path) -> dict[str, str]:
     """The wnid of each image name, from the devkit's list of numbers."""
     text = read_text(folder / TRUTH).split()
     wnids = _wnids(folder / "meta.mat")
-    strange = [word for word in text if not re.fullmatch("[0-9]{1,4}", word) or int(word) not in wnids]
-    if strange or not text:
-        what = f"'{one_line(strange[0][:20])}'" if strange else "no numbers"
+    found = [wnids.get(int(word), "") if re.fullmatch("[0-9]{1,4}", word) else "" for word in text]
+    if not any(found):
+        what = f"'{one_line(text[0][:20])}'" if text else "no numbers"
         raise SalcheckError(
             f"'{folder / TRUTH}' has {what}: a number of meta.mat's, 1 to {CLASSES}, is expected on each line"
         )
-    return {f"ILSVRC2012_val_{i:08d}": wnids[int(word)] for i, word in enumerate(text, 1)}
+    return {f"ILSVRC2012_val_{i:08d}": wnid for i, wnid in enumerate(found, 1)}
 
 
 def _wnids(mat: Path) -> dict[int, str]:
@@ -169,7 +178,7 @@ def _wnids(mat: Path) -> dict[int, str]:
     try:
         if mat.stat().st_size > MAX_MAT:
             raise SalcheckError(f"'{mat}' is too large (the limit is {MAX_MAT} bytes): {expected}")
-        synsets = loadmat(mat, squeeze_me=True, variable_names=["synsets"])["synsets"]
+        synsets = loadmat(io.BytesIO(read_file(mat)), squeeze_me=True, variable_names=["synsets"])["synsets"]
         numbers, wnids = synsets["ILSVRC2012_ID"], synsets["WNID"]
         # Above CLASSES come groups of classes.
         return {int(i): str(wnid) for i, wnid in zip(numbers, wnids, strict=True) if 1 <= i <= CLASSES}

@@ -12,7 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from salcheck.datasets import Dataset, Item, Labels, Region
-from salcheck.datasets._annotated import Corners, Picture, annotated, picture_of, read_text
+from salcheck.datasets._annotated import Corners, Picture, annotated, faulty, paths, picture_of, read_text
 from salcheck.datasets._chest import HEALTHY, corners, read_table, two_classes
 from salcheck.datasets._files import file_dataset, images_below, require_folder
 from salcheck.errors import SalcheckError
@@ -48,6 +48,8 @@ def open_dataset(root: Path | None, labels: Labels, seed: int) -> Dataset:
             f"none of the {len(files)} images of '{root}' shows a class of the model: take a model of nih"
         )
     dataset = file_dataset("nih", root, files)
+    lacking = {key: path.name for key, path in paths(dataset).items() if findings[path] == [""]}
+    dataset = faulty(dataset, {key: f"'{table}' has no Finding Labels for {name}" for key, name in lacking.items()})
     return _with_boxes(dataset, root / BOXES, known) if (root / BOXES).exists() else dataset
 
 
@@ -90,11 +92,11 @@ def _by_folder(root: Path) -> dict[Path, list[str]]:
 
 def _with_boxes(dataset: Dataset, table: Path, known: dict[str, int]) -> Dataset:
     # The header is `Bbox [x,y,w,h]`, unquoted, and so names four columns.
-    boxes: dict[str, list[tuple[str, Corners]]] = defaultdict(list)
+    boxes: dict[str, list[tuple[str, list[str]]]] = defaultdict(list)
     for image, name, *cells in read_table(table, "Image Index", "Finding Label", "Bbox [x", "y", "w", "h]"):
-        boxes[image].append((OTHER_NAMES.get(name, name), corners(cells, table)))
+        boxes[image].append((OTHER_NAMES.get(name, name), cells))
 
-    def of(item: Item) -> list[tuple[str, Corners]]:
+    def of(item: Item) -> list[tuple[str, list[str]]]:
         return boxes.get(item.key.rpartition("/")[2], [])
 
     def regions(item: Item) -> list[Region]:
@@ -103,7 +105,8 @@ def _with_boxes(dataset: Dataset, table: Path, known: dict[str, int]) -> Dataset
             return []
         picture, source = picture_of(path), f"{table.name}, {path.name}"
         drawn = Picture(path, (SIDE, SIDE), picture.turn)
-        return [Region(known.get(name, -1), _scaled(drawn.box(box, source), picture)) for name, box in of(item)]
+        marked = [(known.get(name, -1), corners(cells, table)) for name, cells in of(item)]
+        return [Region(label, _scaled(drawn.box(box, source), picture)) for label, box in marked]
 
     return annotated(
         dataclasses.replace(dataset, regions=regions), lambda item: repr(of(item)).encode() if of(item) else b""

@@ -32,7 +32,7 @@ def open_dataset(root: Path | None, labels: Labels, seed: int) -> Dataset:
     root = require_folder(root, LAYOUT)
     require_paths(root, (IMAGES, TABLE), LAYOUT)
     classes = two_classes(labels, "rsna", FINDINGS)
-    boxes = _boxes(root / TABLE)
+    boxes, faults = _boxes(root / TABLE)
     left_out = _neither(root / DETAILS) if (root / DETAILS).exists() else set()
     marks = {patient: found for patient, found in boxes.items() if patient not in left_out}
     files = list((root / IMAGES).glob("*.dcm"))
@@ -46,17 +46,22 @@ def open_dataset(root: Path | None, labels: Labels, seed: int) -> Dataset:
         picture = Picture(path, dicom_size(path) if found else (0, 0))
         return [Region(classes[1], picture.box(one, f"{TABLE}, {path.stem}")) for one in found]
 
-    return dicom_dataset("rsna", root, files, marks, classes, regions)
+    return dicom_dataset("rsna", root, files, marks, classes, regions, faults)
 
 
-def _boxes(table: Path) -> dict[str, list[Corners]]:
-    """The boxes of each patient, none for one without opacity."""
+def _boxes(table: Path) -> tuple[dict[str, list[Corners]], dict[str, str]]:
+    """The boxes of each patient, none for one without opacity, and what is wrong with a patient's rows."""
     found: dict[str, list[Corners]] = defaultdict(list)
+    faults: dict[str, str] = {}
     for patient, *cells, target in read_table(table, "patientId", "x", "y", "width", "height", "Target"):
-        if target not in ("0", "1"):
-            raise SalcheckError(f"'{table}' has the Target '{one_line(target)[:40]}': 0 or 1 is expected")
-        found[patient] += [corners(cells, table)] if target == "1" else []
-    return dict(found)
+        found[patient] += []
+        try:
+            if target not in ("0", "1"):
+                raise SalcheckError(f"'{table}' has the Target '{one_line(target)[:40]}': 0 or 1 is expected")
+            found[patient] += [corners(cells, table)] if target == "1" else []
+        except SalcheckError as error:
+            faults[patient] = str(error)
+    return dict(found), faults
 
 
 def _neither(table: Path) -> set[str]:

@@ -5,6 +5,7 @@ numbers that alternate: how many pixels to leave out and how many to take, colum
 (https://www.kaggle.com/c/siim-acr-pneumothorax-segmentation).
 """
 
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -45,7 +46,12 @@ def open_dataset(root: Path | None, labels: Labels, seed: int) -> Dataset:
     def regions(path: Path) -> list[Region]:
         return [Region(classes[1], mask=_mask(runs[path.stem], path))] if runs[path.stem] else []
 
-    return dicom_dataset("siim", root, files, runs, classes, regions)
+    strange = {image: text for image, texts in runs.items() for text in texts if not re.fullmatch(r"[0-9\s]+", text)}
+    faults = {
+        image: f"{TABLE} has the EncodedPixels '{one_line(text)[:40]}' for {image}: -1 or numbers are expected"
+        for image, text in strange.items()
+    }
+    return dicom_dataset("siim", root, files, runs, classes, regions, faults)
 
 
 def _runs(table: Path) -> dict[str, list[str]]:

@@ -22,6 +22,7 @@ from salcheck.datasets._annotated import (
     annotated,
     below,
     by_area,
+    faulty,
     known_classes,
     paths,
     picture_of,
@@ -42,23 +43,30 @@ CLASSES = (  # in the order of the masks, where 0 is the background
 ALSO = {"diningtable": "dining table", "pottedplant": "potted plant", "tvmonitor": "tv monitor"}
 MASKS = ("SegmentationObject", "SegmentationClass")
 NOTHING, VOID = 0, 255
+NO_ANNOTATION = Annotation(Path(), (0, 0), (), b"")
 
 
 def open_dataset(root: Path | None, labels: Labels, seed: int) -> Dataset:
     """Images with all classes in them as labels, the largest total area of boxes first, and where their objects are.
 
     Objects of classes that the model does not have are regions labelled -1 and no labels. Raises SalcheckError where
-    the model has none of the classes, and where a file is missing or broken.
+    the model has none of the classes, and where an image is missing; one whose annotation is broken cannot be read.
     """
     root = _year(require_folder(root, LAYOUT))
     known = known_classes("VOC", CLASSES, lambda name: _index(labels, name))
     found: dict[Path, Annotation] = {}
+    faults: dict[Path, str] = {}
     for name in _names(root):
         image = below(root / "JPEGImages", f"{name}.jpg", "ImageSets")
-        found[image] = read_annotation(root / "Annotations" / f"{name}.xml")
+        try:
+            found[image] = read_annotation(root / "Annotations" / f"{name}.xml")
+            _labels(found[image], known)
+        except SalcheckError as error:
+            faults[image], found[image] = str(error), NO_ANNOTATION
     require_images(list(found), "ImageSets")
     dataset = file_dataset("voc", root, [(path, _labels(one, known)) for path, one in found.items()])
     by_key = {key: (path, found[path]) for key, path in paths(dataset).items()}
+    dataset = faulty(dataset, {key: faults[path] for key, (path, _) in by_key.items() if path in faults})
 
     def regions(item: Item) -> Sequence[Region]:
         path, annotation = by_key[item.key]

@@ -42,6 +42,7 @@ from salcheck.inputs.mosaics import Tile, mosaics
 from salcheck.inputs.sample import draw
 from salcheck.inputs.truth import Truth
 from salcheck.maps.ranking import ranked, upsample
+from salcheck.naming.files import read_file
 from salcheck.naming.roles import Role
 from salcheck.network.model import Model
 from salcheck.network.view import View
@@ -173,7 +174,7 @@ class _Sure:
         """What was found before; nothing where it is not there or no longer sound."""
         items = {item.key: item for item in self._dataset.items}
         try:
-            text = self._place.read_text()
+            text = read_file(self._place).decode()
             shown, kept = json.loads(text)[1]
             if text != self._signed([shown, kept]):
                 return 0, []

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from salcheck.formats._records import records_of
+from salcheck.naming.words import visible
 from salcheck.report.build import Report
 from salcheck.report.records import Section
 
@@ -29,4 +30,6 @@ def _settings(section: Section, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _inert(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    return f"'{visible(value)}" if value.startswith(FORMULA) else visible(value)

@@ -29,4 +29,9 @@ def render(report: Report, pictures: Mapping[tuple[int, str], str]) -> str:
         for check in report.checks
         for reading in check.readings
     ]
-    return json.dumps(records, indent=2, ensure_ascii=False) + "\n"
+    return _visible(json.dumps(records, indent=2, ensure_ascii=False)) + "\n"
+
+
+def _visible(text: str) -> str:
+    """JSON with its own escapes for what a terminal does not print but obeys."""
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)

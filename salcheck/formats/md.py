@@ -8,6 +8,7 @@ import numpy as np
 
 from salcheck.formats._verdicts import words
 from salcheck.formats._words import figure, interval, p_value, share
+from salcheck.naming.words import one_line
 from salcheck.report.build import Report
 from salcheck.report.crosscheck import CrossCheck
 from salcheck.report.records import Curve, Line, Location, Pair, Section
@@ -268,5 +269,5 @@ def _name(method: str, control: bool, floor: bool) -> str:
 
 def _text(words: object) -> str:
     """Names and paths are not trusted: they become one line in which no sign is markup or HTML."""
-    line = " ".join(str(words).split()).replace("`", "'")
+    line = one_line(words).replace("`", "'")
     return "".join(f"&#{ord(sign)};" if sign in MARKS else sign for sign in line)

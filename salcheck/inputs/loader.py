@@ -29,7 +29,7 @@ class Chunk:
     read: list[Item]
     tensors: list[Tensor]
     sizes: list[tuple[int, int]]
-    failures: dict[str, str]
+    failures: dict[str, SalcheckError]
 
     def only(self, rows: Sequence[int]) -> "Chunk":
         """Some of the images that were read; their tensors and sizes, where these are there."""
@@ -92,7 +92,7 @@ def _collect(items: Sequence[Item], futures: list[Future[Loaded]]) -> Chunk:
         try:
             tensor, size = future.result()
         except SalcheckError as error:
-            chunk.failures[item.key] = str(error)
+            chunk.failures[item.key] = error
             continue
         chunk.read.append(item)
         chunk.tensors.append(tensor)

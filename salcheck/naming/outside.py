@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from salcheck.errors import SalcheckError
+from salcheck.naming.files import read_file
 
 SHELF_OF = {
     "saliency": "methods",
@@ -109,7 +110,7 @@ def _points() -> Any:
 def _defined(source: Source) -> set[str]:
     """The names that a module binds at its top level."""
     try:
-        tree = ast.parse(source.path.read_bytes())
+        tree = ast.parse(read_file(source.path))
     except OSError as error:
         raise SalcheckError(f"cannot read {source.words}: {error.strerror}; give the path of a .py file") from error
     except (SyntaxError, ValueError) as error:

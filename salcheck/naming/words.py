@@ -22,8 +22,13 @@ def one_line(text: object) -> str:
     """Text that nobody vouches for, on one line that any terminal shows as it is: no line ends, no control codes, no
     passwords.
     """
-    line = without_passwords(" ".join(str(text).split()))
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
+    return visible(without_passwords(" ".join(str(text).split())))
+
+
+def visible(text: str) -> str:
+    """Text in which nothing but line ends is obeyed by a terminal: other control codes are escaped."""
+    shown = (c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return "".join(shown)
 
 
 def shorten(text: str, limit: int = 24) -> str:

@@ -17,6 +17,7 @@ from salcheck.errors import SalcheckError
 from salcheck.naming.words import unknown
 from salcheck.network.archs import ARCHS, Arch
 from salcheck.network.checkpoints import from_checkpoint, from_hub, weights_in
+from salcheck.network.config import HUB, LOCAL, NAME, built_from, check_entries, check_folder, try_out
 from salcheck.network.layers import resolve_layer
 from salcheck.network.model import AMP, Model, weights_hash
 from salcheck.network.outputs import labels_of_outputs, outputs_of, said
@@ -25,7 +26,6 @@ from salcheck.network.settings import Settings
 from salcheck.network.view import FEATURES
 from salcheck.network.weight_files import WeightFile, first_line, read_weights
 
-FOLDER = "local-dir:"
 OFFLINE_CHOICES = "use --arch scenes, --arch local-dir:PATH, or a hub cache (HF_HOME) filled where there is network"
 
 
@@ -53,15 +53,23 @@ def load_model(
     _known(row.model, arch, needs_weights=checkpoint is None)
     if checkpoint is None and row.published:
         raise SalcheckError(f"timm has no weights for '{arch}': add --checkpoint FILE, the {row.published}")
+    if row.model.startswith(LOCAL):
+        check_folder(row.model)
     file = _file(row.model, checkpoint)
     settings, of_args = with_args(settings, file.args if file and checkpoint else {})
     net, of_file = _create(row, arch, file, checkpoint is not None, settings)
     net = net.eval().requires_grad_(False)
     net = net.to(where, memory_format=torch.channels_last)  # a tenth to a third faster, on CPUs as well
+    anywhere = f"{NAME} of --arch '{arch}'" if row.model.startswith((LOCAL, *HUB)) else None
+    if anywhere:
+        check_entries(net.pretrained_cfg, anywhere)
     config, of_input = resolve(net, settings)
     trained = net.pretrained_cfg.get("input_size", (3,))[0]
     if checkpoint is None and trained != config["input_size"][0]:
         of_input.append(f"weights of {trained} channels were made to read {config['input_size'][0]}, as timm does it")
+    transform = transform_of(config)
+    if anywhere:
+        try_out(net, transform, config, anywhere)
     outputs = outputs_of(net.num_classes, settings.output)
     labels = labels_of_outputs(net, outputs, settings.class_names, bool(settings.natural))
     of_outputs = said(outputs, labels, guessed=settings.output is None)
@@ -74,7 +82,7 @@ def load_model(
         labels=labels,
         device=where,
         config=config,
-        transform=transform_of(config),
+        transform=transform,
         amp=amp,
         outputs=outputs,
         notes=(*of_file, *of_args, *of_input, *labels.notes, *of_outputs),
@@ -94,8 +102,8 @@ def pick_device(name: str) -> torch.device:
 
 def _file(model: str, checkpoint: Path | None) -> WeightFile | None:
     """The file that the weights are read from, and what its trainer was told: none for weights of a hub."""
-    folder = Path(model.removeprefix(FOLDER))
-    if checkpoint is None and model.startswith(FOLDER) and (folder / "config.json").is_file():
+    folder = Path(model.removeprefix(LOCAL))
+    if checkpoint is None and model.startswith(LOCAL) and (folder / "config.json").is_file():
         checkpoint = weights_in(folder)
     return None if checkpoint is None else read_weights(checkpoint)
 
@@ -123,8 +131,8 @@ def _create(row: Arch, arch: str, file: WeightFile | None, follow: bool, setting
         absent = re.fullmatch(r"Unknown model \((.*)\)", said)
         if absent:
             said = f"config.json, {unknown('architecture', absent[1], timm.list_models())}"
-        if model.startswith(FOLDER):
-            raise SalcheckError(f"cannot load --arch '{arch}': {said}") from error
+        if model.startswith(LOCAL):
+            raise SalcheckError(f"cannot load --arch '{arch}': {built_from(model)}{said}") from error
         if isinstance(error, FileNotFoundError):
             raise SalcheckError(f"weights of '{arch}' are neither cached nor reachable: {OFFLINE_CHOICES}") from error
         raise SalcheckError(f"cannot load --arch '{arch}': {said}; {OFFLINE_CHOICES}") from error

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import json
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,11 +26,13 @@ from salcheck.errors import SalcheckError
 from salcheck.inputs.loader import batches
 from salcheck.inputs.sample import draw, image_seed
 from salcheck.naming import registry
+from salcheck.naming.files import open_file, read_file
 from salcheck.network.model import Model
 from salcheck.network.view import View
 from salcheck.references._features import Features, Reading, read
 from salcheck.references._library import Library
 from salcheck.store.provenance import code_of
+from salcheck.store.scratch import scratch_folder
 
 __all__ = [
     "Collector",
@@ -209,11 +210,11 @@ def _load(folder: Path, name: str) -> dict[str, np.ndarray]:
 
     Raises one of ABSENT for files that are not those that were written for the reference of this name.
     """
-    stated = json.loads((folder / SUMS).read_text())
+    stated = json.loads(read_file(folder / SUMS))
     sums: dict[str, int] = stated["files"]
     if stated["of"] != name or any(_checksum(folder / file) != one for file, one in sums.items()):
         raise ValueError(f"{folder} is torn, altered or another's")
-    with np.load(folder / SMALL, allow_pickle=False) as stored:
+    with open_file(folder / SMALL) as content, np.load(content, allow_pickle=False) as stored:
         small = {key: stored[key] for key in stored.files}
     large = [folder / file for file in sums if file != SMALL]
     return small | {file.stem: np.load(file, mmap_mode="c", allow_pickle=False) for file in large}
@@ -222,7 +223,7 @@ def _load(folder: Path, name: str) -> dict[str, np.ndarray]:
 def _checksum(file: Path) -> int:
     """CRC-32 of a file's bytes."""
     checksum = 0
-    with file.open("rb") as content:
+    with open_file(file) as content:
         while block := content.read(2**20):
             checksum = zlib.crc32(block, checksum)
     return checksum
@@ -237,8 +238,8 @@ def _gather(
 ) -> tuple[dict[str, Any], int]:
     """Values by key, and how many images could not be read."""
     items = source.items
-    scratches = [_scratch(place) for _, place in wanted]
-    try:
+    with contextlib.ExitStack() as stack:
+        scratches = [_scratch(place, stack) for _, place in wanted]
         collectors = [
             need.module.collect(model, len(items), scratch, **need.settings)
             for (need, _), scratch in zip(wanted, scratches, strict=True)
@@ -261,15 +262,12 @@ def _gather(
             need.key: _keep(need, collector.arrays(), scratch, place, sound=not unread)
             for (need, place), collector, scratch in zip(wanted, collectors, scratches, strict=True)
         }
-    finally:
-        for scratch in scratches:
-            shutil.rmtree(scratch, ignore_errors=True)
     return values, unread
 
 
-def _scratch(place: Path) -> Path:
+def _scratch(place: Path, stack: contextlib.ExitStack) -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}-"))
+    return stack.enter_context(scratch_folder(place.parent))
 
 
 def _keep(need: Need, arrays: Mapping[str, np.ndarray], scratch: Path, place: Path, sound: bool) -> Any:
@@ -282,6 +280,9 @@ def _keep(need: Need, arrays: Mapping[str, np.ndarray], scratch: Path, place: Pa
     if not sound:
         return need.module.restore(_load(scratch, place.name))
     shutil.rmtree(place, ignore_errors=True)
-    with contextlib.suppress(OSError):  # another process may have put it there meanwhile
+    try:
         scratch.rename(place)
+    except OSError:
+        if not place.is_dir():  # else another process has put it there meanwhile
+            raise
     return need.module.restore(_load(place, place.name))

@@ -12,6 +12,7 @@ from salcheck.datasets import Item
 from salcheck.maps.ranking import ranked
 from salcheck.network.model import Model
 from salcheck.network.view import View
+from salcheck.references._rows import RowFile
 
 LAYER = True
 LABELS = True
@@ -38,33 +39,32 @@ class _Gatherer:
     def __init__(self, N: int, n: int, scratch: Path):
         self._n = n
         self._file = scratch / "acts.npy"
-        self._acts: np.ndarray | None = None
+        self._acts: RowFile | None = None
         self._there = np.zeros((N, n), dtype=bool)
         self._right = np.zeros((N, n), dtype=bool)
 
     def add(self, view: View, items: Sequence[Item]) -> None:
         acts = view.acts.cpu().numpy()
         if self._acts is None:
-            shape = (self._there.size, *acts.shape[1:])
-            self._acts = np.lib.format.open_memmap(self._file, mode="w+", dtype=np.float32, shape=shape)
+            self._acts = RowFile(self._file, (self._there.size, *acts.shape[1:]))
         predicted = ranked(view.logits)[:, 0].tolist()
         for image, item in enumerate(items):
             for label in item.labels if np.isfinite(acts[image]).all() else ():
                 self._offer(self._acts, label, predicted[image] == label, acts[image])
 
-    def _offer(self, kept: np.ndarray, label: int, right: bool, acts: np.ndarray) -> None:
+    def _offer(self, kept: RowFile, label: int, right: bool, acts: np.ndarray) -> None:
         """Keeps an image where a place is free, or for the last that is predicted wrong where it is predicted right."""
         free = np.flatnonzero(~self._there[label])
         wrong = np.flatnonzero(~self._right[label]) if right else free
         if len(wrong):
             place = free[0] if len(free) else wrong[-1]
-            kept[label * self._n + place] = acts
+            kept.put(label * self._n + int(place), acts)
             self._there[label, place] = True
             self._right[label, place] = right
 
     def arrays(self) -> dict[str, np.ndarray]:
-        if isinstance(self._acts, np.memmap):
-            self._acts.flush()
+        if self._acts is not None:
+            self._acts.close()
         return {"there": self._there}
 
 

@@ -10,6 +10,7 @@ from salcheck.datasets import Item
 from salcheck.network.model import Model
 from salcheck.network.view import View
 from salcheck.references._features import Features, Reading, read
+from salcheck.references._rows import RowFile
 
 LAYER = True
 LABELS = False
@@ -23,21 +24,19 @@ class _Gatherer:
         self._file = scratch / "features.npy"
         self._z = z
         self._labels: list[tuple[int, ...]] = []
-        self._values: np.ndarray | None = None
+        self._values: RowFile | None = None
 
     def add(self, view: View, items: Sequence[Item]) -> None:
         features = read(view, self._z).cpu().numpy()
         if self._values is None:
-            shape = (self._images, features.shape[1])
-            self._values = np.lib.format.open_memmap(self._file, mode="w+", dtype=np.float32, shape=shape)
+            self._values = RowFile(self._file, (self._images, features.shape[1]))
         sound = np.isfinite(features).all(axis=1)  # one image that overflowed would spoil every mean
-        start = len(self._labels)
-        self._values[start : start + int(sound.sum())] = features[sound]
+        self._values.put(len(self._labels), features[sound])
         self._labels += [item.labels for item, fit in zip(items, sound, strict=True) if fit]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        if isinstance(self._values, np.memmap):
-            self._values.flush()
+        if self._values is not None:
+            self._values.close()
         labels = np.full((len(self._labels), max(map(len, self._labels), default=0)), -1, dtype=np.int64)
         for row, given in zip(labels, self._labels, strict=True):
             row[: len(given)] = given

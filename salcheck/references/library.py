@@ -13,6 +13,7 @@ from salcheck.maps.ranking import ranked
 from salcheck.network.model import Model
 from salcheck.network.view import View
 from salcheck.references._library import Library
+from salcheck.references._rows import RowFile
 
 LAYER = True
 LABELS = True
@@ -28,7 +29,7 @@ class _Shelf:
     def __init__(self, N: int, images: int, scratch: Path, rule: Rule, n: int, p_top: float, p_target: float):
         self._N, self._images, self._file = N, images, scratch / "pool.npy"
         self._rule, self._n, self._p_top, self._p_target = rule, n, p_top, p_target
-        self._pool = np.empty((0, 0, 0, 0), np.float32)
+        self._pool: RowFile | None = None
         self._softmax: list[Tensor] = []  # of the pool
         self._shown: list[Tensor] = []  # (N,), whether the image shows a class
         self._sum = torch.zeros(1, 1, 1, dtype=torch.float64)
@@ -40,7 +41,7 @@ class _Shelf:
             self._view = view
             C, h, w = view.acts.shape[1:]
             size = max(1, min(self._images, POOL_BYTES // (4 * C * h * w)))
-            self._pool = np.lib.format.open_memmap(self._file, mode="w+", dtype=np.float32, shape=(size, C, h, w))
+            self._pool = RowFile(self._file, (size, C, h, w))
         sound = view.logits.isfinite().all(-1)
         self._sum = self._sum + view.acts[sound].cpu().double().sum(0)
         self._seen += int(sound.sum())
@@ -53,7 +54,8 @@ class _Shelf:
         affine = self._view is not None and self._view.affine
         if self._view is not None and affine:
             arrays["projected"] = self._projected(self._view, index)
-        self._pool = self._pool[:0].copy()  # closes the file
+        if self._pool is not None:
+            self._pool.close()
         if affine:
             self._file.unlink()
         return {name: values.numpy() for name, values in arrays.items()}
@@ -61,8 +63,9 @@ class _Shelf:
     def _keep(self, acts: Tensor, softmax: Tensor, item: Item) -> None:
         """Into the pool, if the image is classified correctly and surely, and there is room."""
         chance, top = softmax.max(-1)
-        if len(self._softmax) < len(self._pool) and int(top) in item.labels and float(chance) >= self._p_top:
-            self._pool[len(self._softmax)] = acts.numpy()
+        room = self._pool is not None and len(self._softmax) < len(self._pool)
+        if self._pool is not None and room and int(top) in item.labels and float(chance) >= self._p_top:
+            self._pool.put(len(self._softmax), acts.numpy())
             self._softmax.append(softmax)
             self._shown.append(torch.zeros(self._N, dtype=torch.bool).index_fill(0, torch.tensor(item.labels), True))
 
@@ -94,7 +97,9 @@ class _Shelf:
         for c, rows in enumerate(index):
             (grads,) = torch.autograd.grad(scores[c], acts, retain_graph=True)
             known = rows >= 0
-            references = torch.from_numpy(self._pool[rows[known].numpy()])
+            if self._pool is None or not known.any():
+                continue
+            references = torch.from_numpy(self._pool.rows(rows[known].numpy()))
             projected[c, known] = torch.einsum("chw,nchw->nhw", grads[0].cpu(), references)
         return projected
 

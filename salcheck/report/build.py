@@ -49,7 +49,7 @@ def make_report(
     matching = _matching(stored, [name.lower() for name in questions], runs, archs)
     known = matching[matching["question"].isin(names())]
     chosen = known if runs else known.groupby(["question", *SETTINGS], sort=False).tail(1)
-    abouts = [_about(row) for row in chosen.to_dict("records")]
+    abouts = _told_apart([_about(row) for row in chosen.to_dict("records")])
     grouped = families(abouts)
     sections = [make_section(store, base, find(base["question"])) for base, _ in grouped]
     made = {section.about["run"]: section for section in sections}
@@ -109,6 +109,21 @@ def _left_out(matching: pd.DataFrame, chosen: pd.DataFrame) -> list[str]:
     return [
         *([f"Not shown, each with its own salcheck report --run: run {', '.join(older)}."] if older else []),
         *([f"Not shown, of a question that needs its --plugin FILE: run {', '.join(strange)}."] if strange else []),
+    ]
+
+
+def _told_apart(abouts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs with a piece of the digest of their weights in the subject, where others have the same subject and other
+    weights: two models lay under one path, one after the other.
+    """
+    weights: dict[str, set[str]] = {}
+    for about in abouts:
+        weights.setdefault(about["subject"], set()).add(about["weights"])
+    return [
+        {**about, "subject": f"{about['subject']}, weights {about['weights'][:8]}"}
+        if len(weights[about["subject"]]) > 1
+        else about
+        for about in abouts
     ]
 
 

@@ -14,6 +14,8 @@ from salcheck.runs.shard import score_shard
 from salcheck.store.accuracy import accuracy
 from salcheck.store.results import Store
 
+REASONS = 4  # that are told one by one
+
 
 def evaluate(run: Run, store: Store, cache: Path, progress: Callable[[int], None] = lambda stop: None) -> int:
     """Asks the run's question of all its images and stores every score; returns the run's id.
@@ -54,7 +56,9 @@ def summary(store: Store, run: Run, run_id: int) -> str:
         **{"run": run_id, "metric": run.question.metric, "blank": Kind.BLANK.value, "methods": len(run.methods)},
     )
     most = sorted(notes.itertuples(index=False), key=lambda row: (-row.n, row.kind, row.note))  # alike in any database
-    left_out = "; ".join(f"{n} {Note(Kind(kind), note)}" for kind, note, n in most)
+    counted = [f"{n} {Note(Kind(kind), note)}" for kind, note, n in most[:REASONS]]
+    others = sum(int(row.n) for row in most[REASONS:])
+    left_out = "; ".join([*counted, *([f"{others} for {len(most) - REASONS} other reasons"] if others else [])])
     seen = accuracy(store, run_id)
     right = f", {seen}" if seen.of and seen.chance < 1 else ""
     return (

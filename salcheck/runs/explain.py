@@ -81,7 +81,7 @@ def explain(
                 made = iter(_explain_chunk(model, chunk, methods, wanted, references, seed, batch_size, progress))
             for item in chunk.items:
                 failure = chunk.failures.get(item.key)
-                yield SalcheckError(failure) if failure else next(made)
+                yield failure or next(made)
 
     return results()
 

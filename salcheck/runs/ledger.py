@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from salcheck.datasets import Item
+from salcheck.datasets import Item, portable
 from salcheck.runs.maps import Checksums
 from salcheck.runs.rows import Rows, Task
 from salcheck.runs.run import Run
@@ -141,8 +141,8 @@ def _model(run: Run) -> dict[str, Any]:
     model = run.model
     return {
         "key": model.key,
-        "arch": model.arch,
-        "name": model.name,
+        "arch": portable(model.arch),
+        "name": portable(model.name),
         "weights": model.weights,
         "layer": model.layer,
         "transform": str(model.transform),

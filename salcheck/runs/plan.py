@@ -16,6 +16,7 @@ from salcheck.inputs.sample import draw, hold_out
 from salcheck.inputs.truth import required
 from salcheck.methods import Method, controls, fitting, parse_method, the_model, unfit_of
 from salcheck.naming import registry
+from salcheck.naming.files import read_file
 from salcheck.network.model import Model
 from salcheck.questions import Question
 from salcheck.runs.run import Run
@@ -229,7 +230,12 @@ def _shared(items: Sequence[Item], dataset: Dataset, other: Dataset) -> list[str
 
     def content(source: Dataset, item: Item) -> bytes | None:
         path = source.path(item)
-        return hashlib.sha256(path.read_bytes()).digest() if path else None
+        if path is None:
+            return None
+        try:
+            return hashlib.sha256(read_file(path)).digest()
+        except OSError:  # what cannot be read is noted where it is to be seen
+            return None
 
     def is_shared(item: Item) -> bool:
         twins = by_size.get(item.fingerprint, [])

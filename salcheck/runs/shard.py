@@ -303,7 +303,7 @@ class _Shard:
         return None
 
     def _failed(self, chunk: Chunk) -> Rows:
-        return self._noted({key: Note(Kind.FAILED, why) for key, why in chunk.failures.items()})
+        return self._noted({key: Note(Kind.FAILED, one.reason) for key, one in chunk.failures.items()})
 
     def _noted(self, notes: Mapping[str, Note]) -> Rows:
         """A row without a number for every method and every image that has a note, by its key."""

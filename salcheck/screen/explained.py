@@ -78,7 +78,8 @@ class Output:
             files += [self._draw_sheet(explained, stem)] if any(m.implied for m in made) else []
             files += [self._store(explained, stem)] if self._raw is not None else []
         except OSError as error:
-            raise SalcheckError(f"cannot write pictures: {error}; name another folder with --out or --raw") from error
+            said = error.strerror or error
+            raise SalcheckError(f"cannot write pictures: {said}; name another folder with --out or --raw") from error
         if self._json:
             self._records.append(self._record(explained, files))
         else:

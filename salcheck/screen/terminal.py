@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from salcheck.naming.words import one_line
+
 # File and class names are not ours: nothing in them is markup.
 stdout = Console(highlight=False, markup=False, emoji=False)
 stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
@@ -45,5 +47,5 @@ def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def say(line: str) -> None:
-    """A remark for the person, not for a program: on stderr."""
-    stderr.print(line, soft_wrap=True)
+    """A remark for the person, not for a program: on stderr. A name in it may have any sign."""
+    stderr.print("\n".join(map(one_line, line.split("\n"))), soft_wrap=True)

@@ -60,6 +60,8 @@ def sqlite_url(url: sa.URL, create: bool) -> sa.URL:
     file = Path(url.database)
     if file.is_dir():
         raise SalcheckError(f"'{file}' is a folder: name a database file with --db")
+    if file.exists() and not file.is_file():
+        raise SalcheckError(f"'{file}' is a pipe or a device: name a database file with --db")
     if create:
         return url
     if not file.exists():

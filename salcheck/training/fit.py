@@ -4,9 +4,9 @@ The weights in `assets/scenes` are exactly what `train(Path("salcheck/assets/sce
 threads, and those in `assets/puppets` what it leaves with `dataset="puppets"`.
 """
 
-import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
 
@@ -15,12 +15,15 @@ import safetensors.torch
 import timm
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from salcheck.errors import SalcheckError
-from salcheck.store.cache import atomic_write
-from salcheck.training.lessons import AUGMENT, ORDER, Lesson, Reader, lesson_of, shuffled
+from salcheck.naming.words import one_line
+from salcheck.store.cache import write_together
+from salcheck.store.provenance import code_of
+from salcheck.training.feed import MEAN, STD, Feed, to_batch
+from salcheck.training.lessons import Lesson, Reader, lesson_of, readable, shuffled
+from salcheck.training.unfinished import Unfinished
 
 ARCHITECTURE = "resnet18"
 # One thin block a stage. Stride 8 keeps a 16 x 16 grid: cells of 8 pixels, where an object is about 35 across.
@@ -32,10 +35,9 @@ MODEL_ARGS = {
     "output_stride": 8,
 }
 PEAK = 3e-3  # learning rate
-MEAN = STD = 0.5
 MEASURED = 10_000  # of other pictures, at most
 CHUNK = 50  # pictures per forward when measuring
-MOVE = 16  # pictures are moved by up to this fraction of their side
+OFTEN = 100  # steps after which is said and kept how far it is
 
 
 def train(
@@ -57,50 +59,64 @@ def train(
     `shuffle` gives each of LEARNT training pictures the classes of another, once, at random (the label randomisation of
     Adebayo et al. 2018, section 4.2): nothing is there to learn but the pictures themselves, by heart.
     On a CPU the same arguments, machine, torch and number of threads give the same weights, bit for bit. `report` gets
-    a line of progress now and then. Raises SalcheckError where there is nothing to train on or the folder cannot be
-    written.
+    a line of progress now and then. Pictures that cannot be read are left out and counted.
+    Stopped at any moment, the same call goes on where it was kept last and ends with the same weights. Raises
+    SalcheckError where there is nothing to train on or the folder cannot be written; what was trained is kept.
     """
     if batch_size < 1 or seed < 0 or (steps is not None and steps < 1):
         raise SalcheckError(f"steps {steps}, batch size {batch_size}, seed {seed}: need at least 1, 1 and 0")
     lesson = lesson_of(dataset, data, seed)
     lesson = shuffled(lesson, seed) if shuffle else lesson
     steps = steps or lesson.steps
-    try:
-        out.mkdir(parents=True, exist_ok=True)  # before the minutes of training, not after them
-    except OSError as error:
-        raise SalcheckError(f"cannot write to '{out}': {error.strerror or error}") from error
-    model = _fit(lesson, steps, seed, batch_size, device, report)
+    called = {"steps": steps, "seed": seed, "batch_size": batch_size, "device": device}
+    called |= ({"dataset": dataset} if dataset != "scenes" else {}) | ({"shuffle": True} if shuffle else {})
+    made_with = {"torch": torch.__version__, "timm": timm.__version__}
+    identity = json.dumps([called, made_with, lesson.digest, code_of(Path(__file__))])
+    unfinished = Unfinished(out, identity, steps)
+    feed = Feed(lesson, seed, batch_size)
+    model = _fit(lesson, steps, seed, feed, device, report, unfinished)
     held_out = {name: accuracy(model, read, count) for name, (read, count) in lesson.held_out.items()}
     seen = {} if lesson.count is None else {"training": accuracy(model, lesson.read, lesson.count)}
     report(", ".join(f"{name} {value:.4f}" for name, value in (held_out | seen).items()))
-    call = f"salcheck.training.fit.train(out, steps={steps}, seed={seed}, batch_size={batch_size}, device={device!r}"
-    call += f", dataset={dataset!r}" * (dataset != "scenes") + ", shuffle=True" * shuffle + ")"
-    record = {"call": call, "torch": torch.__version__, "timm": timm.__version__, "held_out": held_out, **seen}
-    _save(model, out, _config(lesson, model, record))
+    if feed.unread:
+        first = one_line(feed.first_failure)
+        report(f"{len(feed.unread)} pictures could not be read and were left out, the first: {first}")
+    call = f"salcheck.training.fit.train(out, {', '.join(f'{name}={value!r}' for name, value in called.items())})"
+    record = {"call": call, **made_with, "held_out": held_out, **seen}
+    record |= {"unread": len(feed.unread)} if feed.unread else {}
+    with unfinished.guarded(steps):
+        _save(model, out, _config(lesson, model, record))
+    unfinished.remove()
     return held_out | seen
 
 
 def accuracy(model: nn.Module, read: Reader, count: int) -> float:
-    """The share of pictures 0 to `count` - 1, or of MEASURED of them, whose n classes come first, in any order."""
+    """The share of pictures 0 to `count` - 1, or of MEASURED of them, whose n classes come first, in any order. Those
+    that cannot be read do not count; NaN where there are no others.
+    """
     chosen = range(count) if count <= MEASURED else np.random.default_rng(0).permutation(count)[:MEASURED].tolist()
     device = next(model.parameters()).device
-    hits = 0
+    hits = seen = 0
     with torch.inference_mode():
         for start in range(0, len(chosen), CHUNK):
-            pictures = [read(number) for number in chosen[start : start + CHUNK]]
+            pictures = [found for number in chosen[start : start + CHUNK] if (found := readable(read, number))]
+            seen += len(pictures)
+            if not pictures:
+                continue
             logits = model(to_batch([image for image, _ in pictures]).to(device)).cpu()
             for row, (_, classes) in zip(logits, pictures, strict=True):
                 hits += set(row.topk(len(classes)).indices.tolist()) == set(classes)
-    return hits / len(chosen)
-
-
-def to_batch(images: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """Pictures (H, W, 3) as the model wants them: (B, 3, H, W), as timm's own transform leaves them."""
-    return (torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255 - MEAN) / STD
+    return hits / seen if seen else math.nan
 
 
 def _fit(
-    lesson: Lesson, steps: int, seed: int, batch_size: int, device: str, report: Callable[[str], None]
+    lesson: Lesson,
+    steps: int,
+    seed: int,
+    feed: Feed,
+    device: str,
+    report: Callable[[str], None],
+    unfinished: Unfinished,
 ) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -110,16 +126,25 @@ def _fit(
     # Channels last is a fifth to a third quicker on a CPU.
     model = model.to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK, total_steps=steps + 1, pct_start=0.2)
+    rise = 0.2 if steps != 4 else 0.3  # torch divides by the steps of the rise less one
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK, total_steps=steps + 1, pct_start=rise)
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "feed": feed}
+    done = unfinished.load(parts)
+    if done:
+        report(f"goes on at step {done}/{steps}")
+    else:
+        unfinished.keep(0, parts)  # where there is no room for it, that is said before the minutes of training
     started = perf_counter()
-    for step, (images, targets) in enumerate(_batches(lesson, steps, seed, batch_size), start=1):
+    for step in range(done + 1, steps + 1):
+        images, targets = feed.batch()
         loss = F.cross_entropy(model(images.to(device)), targets.to(device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        if step % 100 == 0 or step == steps:
+        if step % OFTEN == 0 or step == steps:
             report(f"step {step}/{steps}: loss {loss.item():.3f}, {perf_counter() - started:.0f} s")
+            unfinished.keep(step, parts)
     return model.eval()
 
 
@@ -133,41 +158,11 @@ def _see_edges_only(model: nn.Module) -> None:
             conv.weight -= conv.weight.mean((2, 3), keepdim=True)
 
 
-def _batches(lesson: Lesson, steps: int, seed: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pictures with targets (B, N) that share 1 between a picture's classes."""
-    numbers, rng = _numbers(lesson.count, seed), np.random.default_rng([seed, AUGMENT])
-    for _ in range(steps):
-        pictures = [lesson.read(number) for number in itertools.islice(numbers, batch_size)]
-        images = [_moved(rng, image, lesson.flips) if lesson.moves else image for image, _ in pictures]
-        targets = torch.zeros(batch_size, len(lesson.classes))
-        for row, (_, classes) in zip(targets, pictures, strict=True):
-            row[list(classes)] = 1 / len(classes)
-        yield to_batch(images), targets
-
-
-def _numbers(count: int | None, seed: int) -> Iterator[int]:
-    """0, 1, 2, ... without end, or all below `count` in another order again and again."""
-    if count is None:
-        yield from itertools.count()
-    else:
-        for epoch in itertools.count():
-            yield from np.random.default_rng([seed, ORDER, epoch]).permutation(count).tolist()
-
-
-def _moved(rng: np.random.Generator, image: NDArray[np.uint8], flips: bool) -> NDArray[np.uint8]:
-    """A little aside, the edges' pixels repeated, and mirrored or not."""
-    size = len(image)
-    most = size // MOVE
-    top, left = rng.integers(0, 2 * most + 1, 2)
-    moved = np.pad(image, ((most, most), (most, most), (0, 0)), mode="edge")[top : top + size, left : left + size]
-    return moved[:, ::-1] if flips and rng.random() < 0.5 else moved
-
-
 def _save(model: nn.Module, out: Path, config: Mapping[str, object]) -> None:
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     text = json.dumps(config, indent=2) + "\n"
-    atomic_write(out / "model.safetensors", lambda file: file.write(safetensors.torch.save(weights, {"format": "pt"})))
-    atomic_write(out / "config.json", lambda file: file.write(text.encode()))
+    content = {"model.safetensors": safetensors.torch.save(weights, {"format": "pt"}), "config.json": text.encode()}
+    write_together(out, content)
 
 
 def _config(lesson: Lesson, model: nn.Module, record: Mapping[str, object]) -> dict[str, object]:

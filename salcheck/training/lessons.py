@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from timm.data import create_transform
 
 from salcheck.datasets import Dataset
@@ -31,6 +32,7 @@ class Lesson:
     classes: their names. size: pixels of the pictures' sides. read(number): a picture, uint8 (size, size, 3), and its
     classes. count: of pictures to train on, None where they are drawn without end. held_out: what to measure on, a
     reader and how many. moves, flips: whether a picture keeps its class then. about: what config.json says of it.
+    digest: of the files that it is read from.
     """
 
     classes: Sequence[str]
@@ -42,24 +44,35 @@ class Lesson:
     moves: bool = False
     flips: bool = False
     steps: int = 1600
+    digest: str = ""
 
 
 def shuffled(lesson: Lesson, seed: int) -> Lesson:
     """LEARNT of the same pictures, or all where there are fewer, each with the classes of another of them."""
     rng = np.random.default_rng([seed, SHUFFLE])
     chosen = range(LEARNT) if lesson.count is None else sorted(rng.permutation(lesson.count)[:LEARNT].tolist())
-    pictures = [lesson.read(number) for number in chosen]
-    order = rng.permutation(len(chosen))
+    pictures = [found for number in chosen if (found := readable(lesson.read, number))]
+    if len(pictures) < 2:
+        raise SalcheckError(f"{len(pictures)} of {len(chosen)} pictures can be read: two are needed to shuffle labels")
+    order = rng.permutation(len(pictures))
     about = dict(lesson.about, tag=f"{lesson.about['tag']}-shuffled")
     about["description"] += " Its labels were shuffled: it knows nothing."
     return dataclasses.replace(
         lesson,
         read=lambda number: (pictures[number][0], pictures[order[number]][1]),
-        count=len(chosen),
+        count=len(pictures),
         about=about,
         moves=False,
         flips=False,
     )
+
+
+def readable(read: Reader, number: int) -> tuple[NDArray[np.uint8], tuple[int, ...]] | None:
+    """A picture with its classes, None where it cannot be read."""
+    try:
+        return read(number)
+    except SalcheckError:
+        return None
 
 
 def lesson_of(dataset: str, data: Path | None, seed: int) -> Lesson:
@@ -162,7 +175,7 @@ def _class_folders(root: Path | None, seed: int) -> Lesson:
 
 def _files(name: str, classes: Sequence[str], training: Dataset, test: Dataset) -> Lesson:
     """Pictures as timm's transform gives them to the model, the first one's size deciding."""
-    side = min(training.read(training.items[0]).size)
+    side = min(_first_that_can_be_read(training).size)
     size = next((size for size in SIZES if size >= side), SIZES[-1])
     # Scaling and cropping; what follows makes numbers of a picture.
     steps = create_transform((3, size, size), interpolation="bilinear", crop_pct=1.0).transforms[:2]
@@ -185,4 +198,15 @@ def _files(name: str, classes: Sequence[str], training: Dataset, test: Dataset) 
         {"tag": name, "description": f"Trained from nothing by salcheck on {name}."},
         moves=True,
         flips=name not in NO_FLIPS,
+        digest=f"{training.digest} {test.digest}",
     )
+
+
+def _first_that_can_be_read(dataset: Dataset) -> Image.Image:
+    failure = "there are none"
+    for item in dataset.items:
+        try:
+            return dataset.read(item)
+        except SalcheckError as error:
+            failure = str(error)
+    raise SalcheckError(f"none of the pictures to train on can be read: {failure}")

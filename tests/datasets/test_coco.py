@@ -10,6 +10,7 @@ from salcheck.datasets._masks import from_polygon, from_runs, uncompressed
 from salcheck.datasets.coco import open_dataset
 from salcheck.errors import SalcheckError
 from salcheck.network.labels import Labels
+from tests.datasets.reading import unread, used
 
 LABELS = Labels(["zebra, horse with stripes", "person", "kite"])
 ZEBRA, PERSON, KITE = range(3)
@@ -160,7 +161,7 @@ def changed(place, value):
         (changed(["images", 0, "width"], 7), "says that 000000397133.jpg has 7x4 pixels, and it has 6x4"),
         (changed(["images", 0, "id"], [1]), "'id' missing or of another type"),
         (changed(["categories", 0, "name"], None), "'name' missing or of another type"),
-        (changed(["annotations", 0, "image_id"], 5), "image 5 and category 24: it lists no such"),
+        (changed(["annotations", 0, "image_id"], 5), "image 5: it lists no such"),
         (changed(["annotations", 0, "category_id"], 5), "category 5: it lists no such"),
         (changed(["annotations", 0, "area"], ...), "'area' missing"),
         (changed(["annotations", 0, "segmentation"], "abc"), "annotation 1 of 000000397133.jpg: a segmentation is"),
@@ -188,7 +189,7 @@ def changed(place, value):
 )
 def test_a_broken_table_is_one_line(tmp_path, table, line):
     with pytest.raises(SalcheckError, match=line) as caught:
-        found(lay_out(tmp_path, table))
+        used(open_dataset(lay_out(tmp_path, table), LABELS, 0))
     assert "instances_val2017.json" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -291,3 +292,9 @@ def test_a_polygon_with_too_many_long_edges_is_one_line():
     zigzag = np.array([[i % 7, 3000 * (i % 2)] for i in range(8000)], float)
     with pytest.raises(SalcheckError, match="crosses too many rows"):
         from_polygon(zigzag, 3000, 10)
+
+
+@pytest.mark.parametrize(("name", "value"), [("category_id", 5), ("category_id", "x"), ("area", ...)])
+def test_one_bad_entry_is_said_of_its_image_and_the_others_are_read(tmp_path, name, value):
+    dataset = open_dataset(lay_out(tmp_path, changed(["annotations", 0, name], value)), LABELS, 0)
+    assert len(unread(dataset)) == 1 < len(dataset)

@@ -11,6 +11,7 @@ from scipy.special import rel_entr, softmax
 from salcheck.datasets.cub import ATTRIBUTES, FILES, GROUPS, open_dataset
 from salcheck.errors import SalcheckError
 from salcheck.network.labels import Labels
+from tests.datasets.reading import unread, used
 
 NAMES = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross")
 ALBATROSSES = Labels(["Sooty Albatross", "laysan albatross", "gull", "Black_footed_Albatross"])
@@ -203,19 +204,19 @@ def test_missing_images_are_counted(tmp_path):
         ("images.txt", "2 003.Sooty_Albatross/bird_0002.jpg", "2", "'2 <name>' is expected"),
         ("images.txt", "003.Sooty_Albatross/bird_0002.jpg", "../../secret.jpg", "a path below"),
         ("images.txt", "003.Sooty_Albatross/bird_0002.jpg", "/etc/passwd", "a path below"),
-        ("image_class_labels.txt", "2 3", "2 4", "other values than 1 to 3"),
-        ("image_class_labels.txt", "2 3", "2 2.5", "other values than 1 to 3"),
-        ("image_class_labels.txt", "2 3\n", "", "4 lines of 2"),
-        ("image_class_labels.txt", "2 3", "1 3", "each of the images 1 to 4 once"),
-        ("train_test_split.txt", "2 0", "2 7", "other values than 0 to 1"),
-        ("bounding_boxes.txt", "2 2.0", "2 two", "something else than numbers"),
-        ("bounding_boxes.txt", "2 2.0", "2 nan", "4 lines of 5 finite ones"),
+        ("image_class_labels.txt", "2 3", "2 4", "no sound row"),
+        ("image_class_labels.txt", "2 3", "2 2.5", "no sound row"),
+        ("image_class_labels.txt", "2 3\n", "", "no sound row"),
+        ("image_class_labels.txt", "2 3", "1 3", "no sound row"),
+        ("train_test_split.txt", "2 0", "2 7", "no sound row"),
+        ("bounding_boxes.txt", "2 2.0", "2 two", "no sound row"),
+        ("bounding_boxes.txt", "2 2.0", "2 nan", "no sound row"),
         ("bounding_boxes.txt", "10.0 8.0", "0.0 8.0", "is empty"),
         ("bounding_boxes.txt", "2 2.0", "2 200.0", "outside the picture of 30x20"),
         ("parts/parts.txt", "2 beak", "2 bill", "other parts than CUB's"),
-        ("parts/part_locs.txt", "2 1 3.0 2.0 1", "2 1 3.0 2.0 2", "once for each part of each image"),
-        ("parts/part_locs.txt", "2 1 3.0 2.0 1", "2 2 3.0 2.0 1", "once for each part of each image"),
-        ("parts/part_locs.txt", "2 1 3.0 2.0 1", "2 1 3.0 2.0", "60 lines of 5"),
+        ("parts/part_locs.txt", "2 1 3.0 2.0 1", "2 1 3.0 2.0 2", "no sound row"),
+        ("parts/part_locs.txt", "2 1 3.0 2.0 1", "2 2 3.0 2.0 1", "no sound row"),
+        ("parts/part_locs.txt", "2 1 3.0 2.0 1", "2 1 3.0 2.0", "no sound row"),
         (ATTRIBUTES, "100.0 0.0", "100.0", "3 lines of "),
         (ATTRIBUTES, "100.0", "101.0", "percentages are expected"),
         (ATTRIBUTES, "100.0", "-1", "percentages are expected"),
@@ -232,8 +233,8 @@ def test_a_broken_table_is_one_line(tmp_path, name, old, new, line):
         return
     with pytest.raises(SalcheckError, match=line) as caught:
         dataset = open_dataset(root, ALBATROSSES, 0)
-        for item in dataset.items:
-            dataset.regions(item)
+        for item in used(dataset).items:
+            dataset.parts.of(item)
     assert name.rpartition("/")[2] in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -323,3 +324,18 @@ def test_the_share_of_real_parts_that_differ(real):
     # Where nothing but the diagonal is 0: any 80 % of all entries are 80.4 % of those of two classes.
     assert above[~np.eye(200, dtype=bool)].mean() == pytest.approx(0.8 * 200 / 199, abs=1e-5)
     assert differences.max() <= 2 * math.log(2) + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("image_class_labels.txt", "2 3", "2 4"),
+        ("image_class_labels.txt", "2 3\n", ""),
+        ("train_test_split.txt", "2 0", "x"),
+    ],
+)
+def test_one_bad_row_is_said_of_its_image_and_the_others_are_read(tmp_path, name, old, new):
+    dataset = open_dataset(lay_out(tmp_path, **{name: tables()[name].replace(old, new)}), ALBATROSSES, 0)
+    found = unread(dataset)
+    assert len(found) == 1 < len(dataset)
+    assert all(name in line and key.endswith("bird_0002.jpg") for key, line in found.items())

@@ -8,6 +8,7 @@ from PIL import Image, ImageOps
 from salcheck.datasets.imagenet import DEVKIT, SOLUTION, TRUTH, XML, open_dataset
 from salcheck.errors import SalcheckError
 from salcheck.network.labels import Labels
+from tests.datasets.reading import unread, used
 
 LABELS = Labels(["tench", "goldfish", "great white shark"], ["n01440764", "n01443537", "n01484850"])
 TABLE = "ImageId,PredictionString\nval_1,n01484850 1 2 3 4 n01484850 5 6 7 8 \nval_2,n01440764 1 2 3 4 \n"
@@ -57,7 +58,7 @@ def test_class_folders_serve_where_there_is_no_table(tmp_path):
 )
 def test_a_broken_table_is_one_line(tmp_path, table):
     with pytest.raises(SalcheckError, match=SOLUTION):
-        open_dataset(lay_out(tmp_path, table), LABELS, 0)
+        used(open_dataset(lay_out(tmp_path, table), LABELS, 0))
 
 
 def test_a_table_of_other_images_is_one_line(tmp_path):
@@ -272,7 +273,7 @@ def test_a_flat_folder_with_the_devkit_has_boxes_from_xml(tmp_path):
     assert boxes_in(tmp_path, "val/ILSVRC2012_val_00000001.JPEG") == [(1, (0, 1, 2, 3))]
 
 
-@pytest.mark.parametrize("truth", ["", "3\n4\n", "3\n-1\n", "three\n", "3\n99999999999999999999\n", "1860\n1"])
+@pytest.mark.parametrize("truth", ["", "4\n", "-1\n", "three\n", "99999999999999999999\n", "1860\n1861"])
 def test_a_broken_list_of_the_devkit_is_one_line(tmp_path, truth):
     with pytest.raises(SalcheckError, match=rf"{TRUTH}' has .*: a number of meta\.mat's, 1 to 1000, is expected"):
         open_dataset(devkit(tmp_path, truth), LABELS, 0)
@@ -343,3 +344,11 @@ def test_the_boxes_of_the_validation_photographs(shared):
         written = np.array([row[i + 1 : i + 5] for i in range(0, len(row), 5)], dtype=float)
         assert np.array_equal([region.box for region in found], written + np.array([0, 0, 1, 1]))  # none reaches beyond
     assert single == 382
+
+
+def test_one_bad_row_is_said_of_its_image_and_the_others_are_read(tmp_path):
+    table = "ImageId,PredictionString\nval_1,\nval_2,n01484850 1 1 2 2\n"
+    dataset = open_dataset(lay_out(tmp_path, table), LABELS, 0)
+    assert list(unread(dataset)) == [dataset.items[0].key]
+    dataset = open_dataset(devkit(tmp_path / "kit", "4000\n1"), LABELS, 0)
+    assert len(unread(dataset)) == 1 < len(dataset)

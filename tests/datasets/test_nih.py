@@ -7,6 +7,7 @@ from PIL import Image
 from salcheck.datasets.nih import BOXES, FINDINGS, TEST, open_dataset
 from salcheck.errors import SalcheckError
 from salcheck.network.labels import Labels
+from tests.datasets.reading import unread, used
 
 UNNAMED = Labels(["class 0", "class 1"])
 NAMED = Labels(FINDINGS)
@@ -135,8 +136,8 @@ BROKEN = {
         {"table": HEADER.replace("Finding Labels", "Labels") + ENTRIES},
         "has no column Finding Labels",
     ),
-    "a short row": ({"table": f"{HEADER}{NAMES[0]}\n"}, f"row 2 of .*{TABLE}' is too short"),
-    "no text": ({"table": b"\xff\xfe"}, f"cannot read .*{TABLE}"),
+    "a short row": ({"table": f"{HEADER}{NAMES[0]}\n"}, "shows a class of the model"),
+    "no text": ({"table": b"\xff\xfe"}, f"{TABLE}' has no column"),
     "other images": ({"table": f"{HEADER}x.png,Mass\n"}, f"{TABLE} names none of the 4 images .*expected are images"),
     "a test list of others": ({"test": "x.png\n"}, f"{TABLE} and {TEST} name none of the 4 images"),
     "a test list of no text": ({"test": b"\xff"}, f"cannot read .*{TEST}"),
@@ -148,14 +149,14 @@ BROKEN = {
     "a box of words": ({"boxes": BOX_HEADER + BOX_ROWS.replace("256.0", "a")}, rf"{BOXES}' has the box a, 512\.0"),
     "a box of no width": ({"boxes": BOX_HEADER + BOX_ROWS.replace("128.0", "0")}, "a width and height above 0"),
     "an endless box": ({"boxes": BOX_HEADER + BOX_ROWS.replace("128.0", "1e999")}, "has the box 256.0, 512.0, 1e999"),
-    "a short box": ({"boxes": f"{BOX_HEADER}{NAMES[0]},Mass,1,2,3\n"}, f"row 2 of .*{BOXES}' is too short"),
+    "a short box": ({"boxes": f"{BOX_HEADER}{NAMES[0]},Mass,1,2,3\n"}, f"{BOXES}' has the box 1, 2, 3,:"),
 }
 
 
 @pytest.mark.parametrize(("files", "line"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_file_is_one_line(tmp_path, files, line):
     with pytest.raises(SalcheckError, match=line) as error:
-        open_dataset(lay_out(tmp_path, **files), UNNAMED, 0)
+        used(open_dataset(lay_out(tmp_path, **files), UNNAMED, 0))
     assert "\n" not in str(error.value)
 
 
@@ -227,3 +228,8 @@ def test_the_piece_of_the_real_chest_x_rays(shared):
         (region,) = dataset.regions(item)
         assert region.label == 1 and region.box == pytest.approx((x, y, x + width, y + height))
         assert dataset.read(item).size == (64, 64) and finding
+
+
+def test_one_bad_row_is_said_of_its_image_and_the_others_are_read(tmp_path):
+    dataset = open_dataset(lay_out(tmp_path, table=f"{HEADER}{NAMES[0]}\n{NAMES[1]},Mass\n"), UNNAMED, 0)
+    assert len(unread(dataset)) == 1 < len(dataset)

@@ -6,6 +6,7 @@ from salcheck.datasets.rsna import DETAILS, IMAGES, TABLE, open_dataset
 from salcheck.errors import SalcheckError
 from salcheck.network.labels import Labels
 from tests.datasets.dicoms import save, save_jpeg
+from tests.datasets.reading import unread, used
 
 UNNAMED = Labels(["class 0", "class 1"])
 HEADER = "patientId,x,y,width,height,Target\n"
@@ -109,8 +110,8 @@ BROKEN = {
     "empty": ("", r"has no column patientId, x, y, width, height, Target"),
     "a column less": ((HEADER + ROWS).replace(",Target", ""), r"has no column Target: it needs patientId"),
     "other columns": ("a,b\n1,2\n", "has no column patientId"),
-    "a row cut short": (HEADER + ROWS[:-3], "row 6 of .* is too short"),
-    "no text": (b"\x89PNG\r\n\x1a\n\0\0\xff", "cannot read"),
+    "a row cut short": (HEADER + ROWS[:-3], "has the Target '': 0 or 1 is expected"),
+    "no text": (b"\x89PNG\r\n\x1a\n\0\0\xff", "has no column"),
     "another target": (HEADER + ROWS.replace(",0\n", ",2\n"), "has the Target '2': 0 or 1"),
     "words for a box": (
         HEADER + ROWS.replace("12.0", "left"),
@@ -129,7 +130,7 @@ BROKEN = {
 @pytest.mark.parametrize(("table", "line"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_table_is_one_line(tmp_path, table, line):
     with pytest.raises(SalcheckError, match=rf"{TABLE}.*{line}|{line}") as error:
-        open_dataset(lay_out(tmp_path, table), UNNAMED, 0)
+        used(open_dataset(lay_out(tmp_path, table), UNNAMED, 0))
     assert TABLE in str(error.value) and "\n" not in str(error.value)
 
 
@@ -169,3 +170,9 @@ def test_no_folder_and_broken_details_are_one_line(tmp_path):
         open_dataset(None, UNNAMED, 0)
     with pytest.raises(SalcheckError, match=rf"{DETAILS}' has no column class"):
         open_dataset(lay_out(tmp_path, kinds="patientId\n"), UNNAMED, 0)
+
+
+@pytest.mark.parametrize(("old", "new"), [("12.0", "left"), ("12.0,4.0,9.0,16.0", ",,,")])
+def test_one_bad_row_is_said_of_its_image_and_the_others_are_read(tmp_path, old, new):
+    dataset = open_dataset(lay_out(tmp_path, HEADER + ROWS.replace(old, new)), UNNAMED, 0)
+    assert len(unread(dataset)) == 1 < len(dataset)

@@ -5,6 +5,7 @@ from salcheck.datasets.siim import IMAGES, TABLE, open_dataset
 from salcheck.errors import SalcheckError
 from salcheck.network.labels import Labels
 from tests.datasets.dicoms import save
+from tests.datasets.reading import unread, used
 
 UNNAMED = Labels(["class 0", "class 1"])
 NAMES = [f"1.2.276.0.7230010.3.1.4.8323329.{number}.1517875162.966348" for number in (1034, 14508, 300, 4904)]
@@ -138,15 +139,15 @@ def test_another_mask_is_another_dataset(tmp_path):
     [
         ("", "has no column ImageId, EncodedPixels"),
         ("ImageId,Mask\na,1\n", "has no column EncodedPixels"),
-        (f"{HEADER}{ONE}\n", "row 2 of .* is too short"),
-        (b"\xff\xfe\0", "cannot read"),
+        (f"{HEADER}{ONE}\n", "has the EncodedPixels '' for"),
+        (b"\xff\xfe\0", "has no column"),
         (f"{HEADER}{ONE}, {'1 ' * 100000}\n", "cannot read .*field larger"),
         (f"{HEADER}../../x, -1\n", "names none of the 4 images"),
     ],
 )
 def test_a_broken_table_is_one_line(tmp_path, table, line):
     with pytest.raises(SalcheckError, match=line) as error:
-        open_dataset(lay_out(tmp_path, table), UNNAMED, 0)
+        used(open_dataset(lay_out(tmp_path, table), UNNAMED, 0))
     assert TABLE in str(error.value) and "\n" not in str(error.value)
 
 
@@ -160,3 +161,8 @@ def test_an_incomplete_folder_says_what_is_missing(tmp_path, missing):
 def test_a_table_without_the_space_is_read_too(tmp_path):
     table = (HEADER + ROWS).replace(", ", ",")
     assert mask_of(open_dataset(lay_out(tmp_path, table), UNNAMED, 0), ONE).sum() == 5
+
+
+def test_one_bad_row_is_said_of_its_image_and_the_others_are_read(tmp_path):
+    dataset = open_dataset(lay_out(tmp_path, HEADER + ROWS + f"{ONE}, one two\n"), UNNAMED, 0)
+    assert len(unread(dataset)) == 1 < len(dataset)

@@ -5,6 +5,7 @@ from PIL import Image
 from salcheck.datasets.voc import CLASSES, open_dataset
 from salcheck.errors import SalcheckError
 from salcheck.network.labels import Labels
+from tests.datasets.reading import unread, used
 
 LABELS = Labels(["dog", "person", "dining table", "cat"])
 DOG, PERSON, TABLE, CAT = range(4)
@@ -148,14 +149,14 @@ def test_an_incomplete_folder_says_what_is_missing(tmp_path, missing):
     ("listed", "line"),
     [
         ("", "is empty"),
-        ("a\nc\n", r"cannot read .*c\.xml"),
+        ("a\nc\n", r"images that ImageSets names are missing: .*c\.jpg"),
         ("../a\n", "a path below"),
         ("/etc/passwd", "a path below"),
     ],
 )
 def test_a_broken_list_of_images_is_one_line(tmp_path, listed, line):
     with pytest.raises(SalcheckError, match=line):
-        open_dataset(lay_out(tmp_path, listed=listed), LABELS, 0)
+        used(open_dataset(lay_out(tmp_path, listed=listed), LABELS, 0))
 
 
 def test_missing_images_are_counted(tmp_path):
@@ -186,7 +187,7 @@ def test_a_model_without_any_of_the_classes_is_one_line(tmp_path):
 def test_a_broken_annotation_is_one_line(tmp_path, text, line):
     year = lay_out(tmp_path, [("a", text), ("b", THREE)])
     with pytest.raises(SalcheckError, match=line) as caught:
-        found(year)
+        used(open_dataset(year, LABELS, 0))
     assert "a.xml" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -224,3 +225,11 @@ def test_masks_turn_with_a_picture_that_exif_turns(tmp_path, orientation):
     item, (region,) = found(year)
     seen = np.asarray(open_dataset(year, LABELS, 0).read(item))[..., 0] > 127
     assert (region.mask == seen).all()
+
+
+@pytest.mark.parametrize("text", [TWO[:-30], annotation(thing("dragon", (1, 1, 5, 4))), ""])
+def test_one_bad_annotation_is_said_of_its_image_and_the_others_are_read(tmp_path, text):
+    dataset = open_dataset(lay_out(tmp_path, [("a", text), ("b", THREE)]), LABELS, 0)
+    found = unread(dataset)
+    assert list(found) == [dataset.items[0].key] and "a.xml" in found[dataset.items[0].key]
+    assert [bool(item.labels) for item in dataset.items] == [False, True]

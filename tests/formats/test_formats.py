@@ -377,3 +377,16 @@ def test_text_of_every_kind_fits_and_keeps_its_verdicts(many, width, monkeypatch
     row = next(line for line in lines if line.startswith(" case"))
     assert "class-distinct" in row
     assert ("0.85" in row) == (width >= 80)
+
+
+@pytest.mark.parametrize("name", registry.names("formats"))
+def test_no_format_lets_a_terminal_obey_a_name(tmp_path, name):
+    """Escape sequences, 8-bit controls, a changed direction of writing and half a sign, in every name that there is."""
+    evil = "a\x1b[31m\x07\x9b2J\x7f\u202e\r\nb\ud800"
+    stored = evil.encode("utf-8", "backslashreplace").decode()  # no database takes half a sign
+    with Store(str(tmp_path / "evil.db")) as store:
+        noted = Note(Kind.FAILED, stored)
+        add_run(store, {stored: [1.0, 2.0, noted], "random": [1.0, 2.0, 3.0]}, arch=stored, reference=stored)
+        text = render(name, make_report(store))
+    assert text
+    assert not [c for c in text if not c.isprintable() and c != "\n"]

@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -567,3 +569,33 @@ def test_a_name_that_comes_to_mean_another_class_makes_other_maps(bench, method)
         inputs.append(run.inputs(run.methods[0]))
     assert [one["classes"] for one in inputs] == [[0], [6]]
     assert "classes" not in run.inputs(run.methods[-1])
+
+
+def test_broken_files_are_counted_by_their_reasons(made, tmp_path):
+    images = save_images(tmp_path / "images", classes=3, each=4)
+    bench = Bench(tmp_path, made)
+    bench.data = open_data("folder", images, bench.model, 0)
+    for number, item in enumerate(bench.data.items):
+        path = bench.data.path(item)
+        path.write_bytes(b"no picture" if number % 3 else path.read_bytes()[: 150 + number])
+    number = bench.ask(methods="gradcam", n=20)
+    run = bench.run(methods="gradcam", n=20)
+    with Store(str(bench.root / "scores.db")) as store:
+        line = engine.summary(store, run, number)
+    counted = {note for *_, note in bench.rows()}
+    assert counted == {"damaged", "no image that can be read"}
+    assert all(f" {reason}" in line for reason in counted) and str(tmp_path) not in line
+
+
+def test_an_image_that_cannot_be_read_stops_nothing_where_twins_are_looked_for(bench, tmp_path, monkeypatch):
+    """The permission, or the disk, may fail after the images were listed."""
+    folder = save_images(tmp_path / "twins", classes=3, each=4)
+    for path in sorted(folder.rglob("*.png")):
+        path.with_stem(f"{path.stem}-twin").write_bytes(path.read_bytes())
+    data = open_data("folder", folder, bench.model, 0)
+
+    def broken(path, most=-1):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(plan, "read_file", broken)
+    assert bench.run(data=data, n=1000).items

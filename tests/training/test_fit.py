@@ -16,16 +16,10 @@ from salcheck.maps.ranking import upsample
 from salcheck.network.archs import ASSETS
 from salcheck.network.labels import Labels
 from salcheck.network.loading import load_model
-from salcheck.training.fit import (
-    _batches,
-    _moved,
-    _numbers,
-    _see_edges_only,
-    accuracy,
-    to_batch,
-    train,
-)
+from salcheck.training.feed import Feed, _moved, _numbers, to_batch
+from salcheck.training.fit import _see_edges_only, accuracy, train
 from salcheck.training.lessons import lesson_of, shuffled
+from tests.makers import save_images
 
 LIMITS = {"scenes": 3e6, "puppets": 1.2e6}  # bytes
 
@@ -351,7 +345,8 @@ def test_drawn_pictures_are_of_the_seeds_own_stream_and_held_out_ones_of_another
 
 def test_targets_share_one_between_the_classes_of_a_picture():
     lesson = lesson_of("scenes", None, 0)
-    (first, targets), (second, _) = _batches(lesson, 2, 0, 4)
+    feed = Feed(lesson, 0, 4)
+    (first, targets), (second, _) = feed.batch(), feed.batch()
     assert torch.equal(first, to_batch([lesson.read(number)[0] for number in range(4)]))
     assert torch.equal(second, to_batch([lesson.read(number)[0] for number in range(4, 8)]))
     for number, row in enumerate(targets):
@@ -426,3 +421,19 @@ def test_class_folders_that_are_none(tmp_path, stripes):
     for name in ("train", "test"):
         (tmp_path / "split" / name).symlink_to(stripes, target_is_directory=True)
     refused("name the one of them to train on", "folder", data=tmp_path / "split")
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_counted(tmp_path):
+    data = save_images(tmp_path / "images", classes=2, side=32)
+    for name in ("0/0.png", "1/3.png"):
+        (data / name).write_bytes(b"no picture")
+    lines = []
+    train(tmp_path / "net", steps=3, batch_size=8, report=lines.append, dataset="folder", data=data)
+    assert any("could not be read and were left out" in line for line in lines)
+    assert json.loads((tmp_path / "net" / "config.json").read_text())["training"]["unread"] >= 1
+
+
+@pytest.mark.parametrize("steps", range(1, 7))
+def test_any_number_of_steps_can_be_trained(tmp_path, quick, steps):
+    train(tmp_path, steps=steps, batch_size=2, report=lambda line: None)
+    assert not (tmp_path / "unfinished.pt").exists()
