@@ -8,6 +8,7 @@ import numpy as np
 from salcheck.datasets import Item
 from salcheck.methods import Method
 from salcheck.network.labels import Labels
+from salcheck.network.outputs import SOFTMAX
 from salcheck.network.view import FEATURES
 from salcheck.references import Need
 from tests.nets import make_images, make_view
@@ -23,7 +24,9 @@ def held_out(net, method: Method, scratch: Path, side: int, layer: str = FEATURE
 def gather(net, need: Need, scratch: Path, side: int, layer: str = FEATURES):
     """One reference over IMAGES random images, each of the network's classes in turn."""
     scratch.mkdir(parents=True, exist_ok=True)
-    model = SimpleNamespace(net=net, layer=layer, labels=Labels([f"class {i}" for i in range(net.num_classes)]))
+    model = SimpleNamespace(
+        net=net, layer=layer, outputs=SOFTMAX, labels=Labels([f"class {i}" for i in range(net.num_classes)])
+    )
     collector = need.module.collect(model, IMAGES, scratch, **need.parameters)
     images = make_images(IMAGES, side, seed=5)
     for start in range(0, IMAGES, 7):

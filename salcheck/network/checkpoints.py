@@ -219,7 +219,7 @@ def _contradiction(net: Any) -> str:
 def _hints(model: str, file: WeightFile, beside: str, follow: bool) -> str:
     """What may help where a file does not fit."""
     said = [f"left out: {beside}"] if beside else []
-    said += ["its config.json decides the sizes"] if not follow else []
+    said += ["its config.json decides the sizes (num_classes, model_args)"] if not follow else []
     trained = next((file.args[key] for key in ("model", "arch") if isinstance(file.args.get(key), str)), "")
     if trained.partition(".")[0] != model.partition(".")[0] and timm.is_model(trained):
         said.append(f"the file says that it is of --arch {trained}")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from PIL import Image
 from torch import nn
@@ -20,6 +19,7 @@ NAME = "config.json"
 LOCAL, HUB = "local-dir:", ("hf-hub:", "hf_hub:")
 LARGEST = 4096  # pixels of a side
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+EACH = "one for each channel"
 CROPS = ("center", "squash", "border")
 
 
@@ -51,8 +51,14 @@ def _text(value: Any) -> bool:
 # What an entry must be, and that in words; one that is not there is timm's own.
 ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "input_size": (_size, f"[channels, height, width] in whole numbers of 1 to {LARGEST}"),
-    "mean": (_numbers, "a list of numbers, one for each channel"),
-    "std": (lambda value: _numbers(value) and min(value) > 0, "a list of numbers above 0, one for each channel"),
+    "mean": (
+        lambda value: _numbers(value) and all(0 <= one <= 1 for one in value),
+        f"a list of numbers, 0 to 1, {EACH}",
+    ),
+    "std": (
+        lambda value: _numbers(value) and all(0 < one <= 10 for one in value),
+        f"a list of numbers above 0, {EACH}",
+    ),
     "crop_pct": (lambda value: _number(value) and 0.1 <= value <= 2, "a number from 0.1 to 2"),
     "crop_mode": (lambda value: value in CROPS, f"one of {', '.join(CROPS)}"),
     "interpolation": (lambda value: value in INTERPOLATIONS, f"one of {', '.join(INTERPOLATIONS)}"),
@@ -66,7 +72,7 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "fixed_input_size": (lambda value: isinstance(value, bool), "true or false"),
 }
 WHOLE: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "architecture": (lambda value: _text(value) and timm.is_model(value), "a name that timm knows"),
+    "architecture": (_text, "a name that timm knows"),
     "pretrained_cfg": (lambda value: isinstance(value, dict), "settings by name"),
     "model_args": (lambda value: isinstance(value, dict), "settings by name"),
     **{name: ENTRIES[name] for name in ("num_classes", "label_names", "label_descriptions")},
@@ -121,7 +127,7 @@ def check_entries(settings: Mapping[str, Any], source: str) -> None:
     _check(settings, ENTRIES, source)
     channels = (settings.get("input_size") or (3,))[0]
     for name in ("mean", "std"):
-        if settings.get(name) and len(settings[name]) not in (1, channels):
+        if settings.get(name) and len(settings[name]) not in (1, 3, channels):
             raise _wrong(name, settings[name], ENTRIES[name][1], source)
 
 

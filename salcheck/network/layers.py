@@ -1,6 +1,7 @@
 """Where a network is cut: the layer that a user names as a module path or by a word."""
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from salcheck.network.labels import Labels
 from salcheck.network.view import FEATURES, View
 from salcheck.network.weight_files import first_line
 
+_FOUND: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # where a network's head reads: it is tried once
 HALF = 0.5  # of the cells: a head that takes a maximum over them reads fewer than all
 
 
@@ -32,8 +34,10 @@ def resolve_layer(net: Any, layer: str, shape: tuple[int, int, int], paper: str 
             raise SalcheckError(f"no paper layer for '{architecture}': there is one for {there}; name a module instead")
         return paper_layers()[architecture]
     if layer == FEATURES:
-        image = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
-        return _features_layer(net, image.to(next(net.parameters()).device))
+        if net not in _FOUND:
+            image = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+            _FOUND[net] = _features_layer(net, image.to(next(net.parameters()).device))
+        return _FOUND[net]
     if layer not in modules:
         raise SalcheckError(unknown("layer", layer, ["features", "paper", *modules]))
     return layer

@@ -63,7 +63,7 @@ def _model(stored: Stored) -> list[str]:
     """What the model was fed, how many images it classifies correctly, and what had to be decided about it."""
     given, seen = json.loads(stored.about["input"]), accuracy(stored.store, stored.run)
     said = [*([fed(given)] if given else []), *([str(seen)] if seen.of and seen.chance < 1 else [])]
-    doubt = ["The model classifies no better than chance."] if seen.no_better_than_chance else []
+    doubt = ["Chance alone could give this many right."] if seen.no_better_than_chance else []
     notes = [f"Of the model: {note}." for note in json.loads(stored.about["notes"])]
     return [*([f"Model: {', '.join(said)}."] if said else []), *doubt, *notes]
 

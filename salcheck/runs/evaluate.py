@@ -73,6 +73,6 @@ def doubts(store: Store, run_id: int) -> list[str]:
     if not seen.no_better_than_chance:
         return []
     return [
-        f"WARNING: {seen}, no better than chance ({seen.chance:.0%}): are the classes in the right order "
+        f"WARNING: {seen}, which chance alone ({seen.chance:.0%}) could give: are the classes in the right order "
         "(--class-names)? is the preprocessing right (--mean, --std, --img-size)?"
     ]

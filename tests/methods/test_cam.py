@@ -56,7 +56,7 @@ def test_it_fits_where_the_gradient_is_the_classifier_s_row(make, side, fits):
 
 def test_it_does_not_fit_elsewhere():
     net = make_net("test_resnet")
-    assert "--layer" in cam.unfit(model(net, "layer3.0.conv2"))
+    assert "not layer3.0.conv2" in cam.unfit(model(net, "layer3.0.conv2"))
     assert "one linear layer" in cam.unfit(model(make_net("test_vit")))
 
 

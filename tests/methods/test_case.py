@@ -9,6 +9,7 @@ import torch
 from salcheck.errors import SalcheckError
 from salcheck.methods import case, finercam, gradcam, parse_method
 from salcheck.network.labels import Labels
+from salcheck.network.outputs import SOFTMAX
 from salcheck.references.confusion import Confusion
 from tests.methods.conftest import CLASSES, LAYER
 from tests.nets import make_images, make_view
@@ -273,8 +274,8 @@ def test_least_falls_back_to_the_lowest_logits(net, images):
 
 
 def test_a_model_of_one_class_has_nothing_to_contrast(net):
-    assert "has one" in case.unfit(SimpleNamespace(net=net, labels=Labels(["a"])))
-    assert case.unfit(SimpleNamespace(net=net, labels=Labels(["a", "b"]))) is None
+    assert "has one" in case.unfit(SimpleNamespace(net=net, labels=Labels(["a"]), outputs=SOFTMAX))
+    assert case.unfit(SimpleNamespace(net=net, labels=Labels(["a", "b"]), outputs=SOFTMAX)) is None
 
 
 def test_a_class_that_is_its_own_only_contrast_is_counted(net, images):

@@ -15,6 +15,7 @@ from salcheck.methods import controls, parse_method, parse_methods
 from salcheck.methods._cost import Cost, M
 from salcheck.naming import registry
 from salcheck.network.labels import Labels
+from salcheck.network.outputs import SOFTMAX
 from tests.held_out import held_out
 from tests.methods.counting import check_cost, metered
 from tests.nets import FAMILIES, SIDES, layer_of, make_images, make_net, make_view
@@ -56,7 +57,7 @@ class Cut:
         """The method as tests call it; skipped where it says that it cannot explain this model."""
         method = parse_method(SHORT.get(name, name))
         labels = Labels([f"class {i}" for i in range(7)])
-        reason = method.unfit(SimpleNamespace(net=self.net, layer=self.layer, labels=labels), HELD)
+        reason = method.unfit(SimpleNamespace(net=self.net, layer=self.layer, labels=labels, outputs=SOFTMAX), HELD)
         if reason:
             pytest.skip(reason)
         return method

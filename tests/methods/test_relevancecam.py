@@ -10,6 +10,7 @@ from timm.models.vgg import VGG
 from torch import nn
 
 from salcheck.methods import relevancecam
+from salcheck.network.outputs import SOFTMAX
 from tests.methods.conftest import CLASSES
 from tests.nets import make_images, make_net, make_view
 
@@ -152,7 +153,7 @@ def test_the_scores_stay_what_they_are():
 
 def test_other_networks_than_relu_are_unfit():
     for name in ("test_resnet", "densenet121"):
-        assert relevancecam.unfit(SimpleNamespace(net=make_net(name))) is None
-    assert relevancecam.unfit(SimpleNamespace(net=small_vgg(None))) is None
-    assert "GELU" in relevancecam.unfit(SimpleNamespace(net=make_net("test_vit")))
-    assert "SiLU" in relevancecam.unfit(SimpleNamespace(net=make_net("test_efficientnet")))
+        assert relevancecam.unfit(SimpleNamespace(net=make_net(name), outputs=SOFTMAX)) is None
+    assert relevancecam.unfit(SimpleNamespace(net=small_vgg(None), outputs=SOFTMAX)) is None
+    assert "GELU" in relevancecam.unfit(SimpleNamespace(net=make_net("test_vit"), outputs=SOFTMAX))
+    assert "SiLU" in relevancecam.unfit(SimpleNamespace(net=make_net("test_efficientnet"), outputs=SOFTMAX))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from salcheck.errors import SalcheckError
-from salcheck.methods import gradcam
+from salcheck.methods import UnfitError, gradcam
 from salcheck.questions import QUESTIONS
 from salcheck.report.build import make_report
 from salcheck.runs.asking import Asked, answer_all, parse_question, variants
@@ -117,7 +117,7 @@ def test_a_method_that_fails_in_one_question_leaves_the_other_question_its_rows(
         raise RuntimeError("shapes do not match")
 
     monkeypatch.setattr(gradcam, "saliency", broken)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(UnfitError, match="shapes do not match"):
         bench.ask(question="sensitivity:samples=2", methods="gradcam", n=4)
     assert bench.rows() == before
 

@@ -469,7 +469,7 @@ def test_the_summary_counts_what_was_left_out(bench):
     run_id = bench.ask(correct_only=True)
     with Store(str(bench.root / "scores.db")) as store:
         line = engine.summary(store, bench.run(correct_only=True), run_id)
-    assert f"run {run_id}: 12 images, 5 methods" in line
+    assert f"run {run_id}: 12 images, 0 of 12 right, 5 methods" in line
     assert "excluded: not correctly classified" in line
 
 
