@@ -72,7 +72,7 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "fixed_input_size": (lambda value: isinstance(value, bool), "true or false"),
 }
 WHOLE: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "architecture": (_text, "a name that timm knows"),
+    "architecture": (lambda value: _text(value) and value != "null", "a name that timm knows"),
     "pretrained_cfg": (lambda value: isinstance(value, dict), "settings by name"),
     "model_args": (lambda value: isinstance(value, dict), "settings by name"),
     **{name: ENTRIES[name] for name in ("num_classes", "label_names", "label_descriptions")},

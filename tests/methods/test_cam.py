@@ -8,6 +8,7 @@ import torch
 
 from salcheck.methods import cam, gradcam, hirescam
 from salcheck.network.labels import Labels
+from salcheck.network.outputs import SOFTMAX
 from salcheck.network.view import FEATURES
 from tests.nets import SIDES, make_images, make_net, make_view
 
@@ -38,7 +39,7 @@ def tokens(**changes):
 
 
 def model(net, layer=FEATURES):
-    return SimpleNamespace(net=net, layer=layer, labels=Labels(["a"] * 7))
+    return SimpleNamespace(net=net, layer=layer, labels=Labels(["a"] * 7), outputs=SOFTMAX)
 
 
 @pytest.mark.parametrize(("make", "side", "fits"), NETS.values(), ids=NETS)
@@ -96,7 +97,7 @@ def test_maps_lie_as_the_picture_does(name):
     changed = view.acts.clone()
     changed[0, :, 1, 0] += 1
     rise = (view.head(changed) - view.logits)[0, CLASSES[:1]] * changed[0, 0].numel()
-    other = SimpleNamespace(net=net, acts=changed)
+    other = SimpleNamespace(net=net, acts=changed, outputs=SOFTMAX)
     difference = cam.saliency(other, CLASSES[:1]) - cam.saliency(view, CLASSES[:1])
     assert torch.allclose(difference[0, :, 1, 0], rise[0], rtol=1e-3, atol=1e-3)
     assert difference.abs().sum() == pytest.approx(float(difference[0, :, 1, 0].abs().sum()))

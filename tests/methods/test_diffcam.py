@@ -15,6 +15,7 @@ from salcheck.maps.ranking import mass, upsample
 from salcheck.methods import _discriminant, diffcam, parse_method
 from salcheck.methods._discriminant import Few, Many, discriminant
 from salcheck.network.labels import Labels
+from salcheck.network.outputs import SOFTMAX
 from salcheck.references import Features, build, read
 from tests.held_out import held_out
 from tests.methods.conftest import CLASSES, LAYER
@@ -429,7 +430,7 @@ def test_a_model_without_classes_is_compared_with_the_images_themselves(tmp_path
     net = make_net("test_resnet", classes=0)
     view = make_view(net, make_images(side=96))
     method = parse_method(spec)
-    assert method.unfit(SimpleNamespace(net=net, layer="features", labels=view.labels), HELD) is None
+    assert method.unfit(SimpleNamespace(net=net, layer="features", labels=view.labels, outputs=SOFTMAX), HELD) is None
     references = held_out(net, method, tmp_path, 96)
     maps = method.saliency(view, torch.full((3, 1), -1), references)
     values = references["features"].values.numpy().astype(np.float64)
