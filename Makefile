@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHARED ?= ../shared
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast mutants sweep faults bench docs lint format scenes puppets wheel clean
+.PHONY: help demo test test-fast test-long mutants sweep faults bench docs lint format scenes puppets wheel clean
 
 help:  ## List these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -18,14 +18,17 @@ $(BIN)/.installed: pyproject.toml
 demo: $(BIN)/.installed  ## The whole path in under a minute: scenes, maps, a question, a report
 	$(BIN)/salcheck demo
 
-test: $(BIN)/.installed  ## Lint, types and every test
+test: $(BIN)/.installed  ## Lint, types and every test but the long ones
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m "not long"
 
 test-fast: $(BIN)/.installed  ## The tests without the slow ones (a wheel in another environment)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m 'not slow'
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m 'not slow and not long'
+
+test-long: $(BIN)/.installed  ## Is every number what it was? The old study asked again: six minutes on one core
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m long
 
 mutants: $(BIN)/.installed  ## Is every small error in a formula noticed? 30 minutes; FILES="gradcam case" for less
 	$(BIN)/python -m tests.mutants $(FILES)

@@ -10,6 +10,11 @@ import pytest
 SHARED = Path(__file__).parents[2] / "shared"
 
 
+def pytest_collection_modifyitems(items):
+    """Slow tests first: one that starts last keeps a worker busy while the others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path, monkeypatch):
     """Every test has its own cache, database and working folder, no network, and no plugins."""

@@ -61,7 +61,7 @@ def as_before(scores):
     return scores[~np.array(changed)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1500)  # minutes on two cores, more beside other work
 @pytest.mark.parametrize("name", ["scenes", "puppets"])
 def test_every_score_is_what_it_was(before, name, tmp_path):
