@@ -13,14 +13,12 @@ from torch import nn
 from salcheck.errors import SalcheckError
 from salcheck.naming.files import read_file
 from salcheck.naming.words import one_line
+from salcheck.network.preprocessing import CROP_MODES, INTERPOLATIONS, LARGEST_SIDE, LARGEST_STD
 from salcheck.network.weight_files import first_line
 
 NAME = "config.json"
 LOCAL, HUB = "local-dir:", ("hf-hub:", "hf_hub:")
-LARGEST = 4096  # pixels of a side
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 EACH = "one for each channel"
-CROPS = ("center", "squash", "border")
 
 
 def _whole(value: Any, least: int, most: int = 10**7) -> bool:
@@ -37,7 +35,7 @@ def _number(value: Any) -> bool:
 
 def _size(value: Any) -> bool:
     whole = isinstance(value, (list, tuple)) and len(value) == 3
-    return whole and _whole(value[0], 1, 64) and all(_whole(side, 1, LARGEST) for side in value[1:])
+    return whole and _whole(value[0], 1, 64) and all(_whole(side, 1, LARGEST_SIDE) for side in value[1:])
 
 
 def _names(value: Any) -> bool:
@@ -50,17 +48,17 @@ def _text(value: Any) -> bool:
 
 # What an entry must be, and that in words; one that is not there is timm's own.
 ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "input_size": (_size, f"[channels, height, width] in whole numbers of 1 to {LARGEST}"),
+    "input_size": (_size, f"[channels, height, width] in whole numbers of 1 to {LARGEST_SIDE}"),
     "mean": (
         lambda value: _numbers(value) and all(0 <= one <= 1 for one in value),
         f"a list of numbers, 0 to 1, {EACH}",
     ),
     "std": (
-        lambda value: _numbers(value) and all(0 < one <= 10 for one in value),
+        lambda value: _numbers(value) and all(0 < one <= LARGEST_STD for one in value),
         f"a list of numbers above 0, {EACH}",
     ),
     "crop_pct": (lambda value: _number(value) and 0.1 <= value <= 2, "a number from 0.1 to 2"),
-    "crop_mode": (lambda value: value in CROPS, f"one of {', '.join(CROPS)}"),
+    "crop_mode": (lambda value: value in CROP_MODES, f"one of {', '.join(CROP_MODES)}"),
     "interpolation": (lambda value: value in INTERPOLATIONS, f"one of {', '.join(INTERPOLATIONS)}"),
     "num_classes": (lambda value: _whole(value, 0), "a whole number, 0 or above"),
     "label_names": (lambda value: isinstance(value, (list, tuple, dict)), "a list of names, or names by number"),

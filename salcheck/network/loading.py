@@ -6,12 +6,14 @@ import os
 import re
 import socket
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from PIL import Image
+from torch import Tensor
 
 from salcheck.errors import SalcheckError
 from salcheck.naming.words import unknown
@@ -61,15 +63,10 @@ def load_model(
     net = net.eval().requires_grad_(False)
     net = net.to(where, memory_format=torch.channels_last)  # a tenth to a third faster, on CPUs as well
     anywhere = f"{NAME} of --arch '{arch}'" if row.model.startswith((LOCAL, *HUB)) else None
-    if anywhere:
-        check_entries(net.pretrained_cfg, anywhere)
-    config, of_input = resolve(net, settings)
+    config, transform, of_input = _fed(net, settings, anywhere)
     trained = net.pretrained_cfg.get("input_size", (3,))[0]
     if checkpoint is None and trained != config["input_size"][0]:
         of_input.append(f"weights of {trained} channels were made to read {config['input_size'][0]}, as timm does it")
-    transform = transform_of(config)
-    if anywhere:
-        try_out(net, transform, config, anywhere)
     outputs = outputs_of(net.num_classes, settings.output)
     labels = labels_of_outputs(net, outputs, settings.class_names, bool(settings.natural))
     of_outputs = said(outputs, labels, guessed=settings.output is None)
@@ -87,6 +84,21 @@ def load_model(
         outputs=outputs,
         notes=(*of_file, *of_args, *of_input, *labels.notes, *of_outputs),
     )
+
+
+def _fed(
+    net: Any, settings: Settings, anywhere: str | None
+) -> tuple[dict[str, Any], Callable[[Image.Image], Tensor], list[str]]:
+    """What the network is fed, the transform that makes it, and what had to be decided. anywhere: what to call a config
+    that nobody vouches for; its entries are checked, and a picture is tried.
+    """
+    if anywhere:
+        check_entries(net.pretrained_cfg, anywhere)
+    config, notes = resolve(net, settings)
+    transform = transform_of(config)
+    if anywhere:
+        try_out(net, transform, config, anywhere)
+    return config, transform, notes
 
 
 def pick_device(name: str) -> torch.device:

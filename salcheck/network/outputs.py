@@ -1,5 +1,6 @@
 """What a model's outputs are: how they become scores of classes, and these confidences."""
 
+import contextlib
 from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -76,7 +77,8 @@ def labels_of_outputs(net: Any, outputs: Outputs, given: object = None, natural:
         return labels_of(net, given, natural)
     two = given or net.pretrained_cfg.get("label_names")
     if outputs.kind == "sigmoid" and isinstance(two, Sized) and not isinstance(two, str) and len(two) == 2:
-        return Labels(in_order(two, 2))
+        with contextlib.suppress(ValueError):  # no names of two classes: `labels_of` says so
+            return Labels(in_order(two, 2))
     names = labels_of(net, given, natural)
     if outputs.kind == "value":
         own = (

@@ -98,7 +98,15 @@ def test_classes_without_names_may_be_named_by_folders_and_values_may_not():
     assert named(2, "value").names[2:] == ("value 1 down", "value 1 up")
 
 
+def test_two_names_of_other_classes_in_a_config_are_a_note_and_no_traceback():
+    found = named(1, None, label_names={"5": "cat", "7": "dog"})
+    assert found.names == ("class 0", "class 1")
+    assert "label_names of the model's config is not used" in found.notes[0]
+
+
 def test_names_that_do_not_fit_are_refused():
+    with pytest.raises(SalcheckError, match="names class 7"):
+        named(1, None, {5: "cat", 7: "dog"})
     with pytest.raises(SalcheckError, match="there are 3 names for 1 classes"):
         named(1, None, ["a", "b", "c"])
 
