@@ -27,7 +27,9 @@ class Opened:
     def notes(self) -> list[str]:
         """What had to be decided about the model and about the images' labels."""
         opened = [self.dataset, *([self.reference] if self.reference else [])]
-        return list(dict.fromkeys([*self.model.notes, *(note for one in opened for note in one.notes)]))
+        depths = [getattr(one.read, "note", None) for one in opened]
+        said = [*self.model.notes, *(note for one in opened for note in one.notes), *filter(None, depths)]
+        return list(dict.fromkeys(said))
 
 
 def open_all(
@@ -69,9 +71,7 @@ def open_data(dataset: str, data: Path | None, model: Model, seed: int, bits: in
     if registry.canonical("datasets", dataset) in registry.brought_to("datasets"):
         check_dataset(dataset, opened)
     opened = at_depth(opened, bits)
-    depth = getattr(opened.read, "note", None)
-    notes = [*opened.notes, *([depth] if depth else ())]
-    return dataclasses.replace(opened, notes=notes, code=code_of(registry.source_of("datasets", dataset)))
+    return dataclasses.replace(opened, code=code_of(registry.source_of("datasets", dataset)))
 
 
 def choose_data(dataset: str | None, data: Path | None, model: Model) -> str:
